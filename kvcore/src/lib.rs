@@ -1,0 +1,3 @@
+//! distkv: a strongly consistent, distributed key-value store inside the process that uses it.
+
+pub mod types;
