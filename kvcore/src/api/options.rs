@@ -1,0 +1,44 @@
+//! What a caller may say about a client and about one call.
+
+use std::time::Duration;
+
+use crate::types::Limits;
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Consistency {
+    /// As of now: every write acknowledged before the read began is seen. The leader proves by a
+    /// quorum that it still leads (Ongaro's thesis, section 6.4, read index).
+    #[default]
+    Linearizable,
+}
+
+/// Options of one call.
+#[derive(Clone, Debug, Default)]
+pub struct CallOptions {
+    /// How long the call may take. Default: the client's timeout.
+    pub timeout: Option<Duration>,
+    /// How fresh a read must be. Default: linearizable.
+    pub consistency: Consistency,
+}
+
+/// Options of a client.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// How long a call may take that does not say so itself. Default: 5 s.
+    pub timeout: Duration,
+    /// How long connecting may take in all. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// Limits. Default: the highest allowed.
+    pub limits: Limits,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        ClientOptions {
+            timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            limits: Limits::default(),
+        }
+    }
+}

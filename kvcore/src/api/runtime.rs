@@ -1,0 +1,66 @@
+//! The threads that everything asynchronous runs on, and who ends them.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle};
+
+use crate::types::{Error, Kind, Result};
+
+/// How long the end of a runtime waits for work that cannot be interrupted.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A runtime of one's own: its threads end when it is dropped, wherever that happens.
+pub(super) struct Runtime {
+    inner: Option<tokio::runtime::Runtime>,
+    handle: Handle,
+}
+
+impl Runtime {
+    /// Starts `threads` threads under that name.
+    pub(super) fn start(name: &'static str, threads: usize) -> Result<Arc<Runtime>> {
+        let inner = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name(name)
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                Error::new(Kind::Internal, "threads cannot be started")
+                    .with("threads", threads)
+                    .because(error)
+            })?;
+        let handle = inner.handle().clone();
+        Ok(Arc::new(Runtime { inner: Some(inner), handle }))
+    }
+
+    /// The one runtime that thin clients share: made with the first, gone with the last. It is no
+    /// global that lives for ever, because such a one shows up in leak reports and hangs after fork.
+    pub(super) fn shared() -> Result<Arc<Runtime>> {
+        static SHARED: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock();
+        if let Some(runtime) = shared.upgrade() {
+            return Ok(runtime);
+        }
+        let runtime = Runtime::start("distkv-client", 2)?;
+        *shared = Arc::downgrade(&runtime);
+        Ok(runtime)
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let Some(runtime) = self.inner.take() else { return };
+        // The last handle may be dropped by a task, on one of the runtime's own threads, which cannot
+        // wait for itself.
+        if Handle::try_current().is_ok() {
+            runtime.shutdown_background();
+        } else {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
