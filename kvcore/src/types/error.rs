@@ -152,6 +152,15 @@ impl Error {
         self
     }
 
+    /// The same error for one more of those who wait for it; what lay underneath becomes part of its
+    /// message.
+    #[must_use]
+    pub fn again(&self) -> Error {
+        let mut error = Error::new(self.0.kind, self.to_string());
+        error.0.revision = self.0.revision;
+        error
+    }
+
     /// The kind.
     pub fn kind(&self) -> Kind {
         self.0.kind

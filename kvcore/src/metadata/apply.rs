@@ -1,0 +1,49 @@
+//! What a log entry does to the map: deterministic, on every node alike.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::change::{Change, coded};
+use super::state::State;
+use super::watch::Publisher;
+use crate::engine::{Batch, Engine, Family, keys};
+use crate::raft::{Apply, Reply};
+use crate::types::{Error, GroupId, Kind, Result};
+use crate::wal::Position;
+
+const FORMAT: u8 = 1;
+
+coded!(State);
+
+/// The metadata group's state on this node.
+pub(super) struct Map {
+    engine: Arc<dyn Engine>,
+    state: State,
+    publisher: Publisher,
+}
+
+impl Map {
+    pub(super) fn new(engine: Arc<dyn Engine>, publisher: Publisher) -> Map {
+        Map { engine, state: State::default(), publisher }
+    }
+}
+
+impl Apply for Map {
+    fn load(&mut self) -> Result<()> {
+        let stored = self.engine.get(Family::Meta, &keys::state(GroupId::Metadata))?;
+        self.state = stored.map_or(Ok(State::default()), |bytes| State::decode(&bytes))?;
+        self.publisher.publish(self.state.clone());
+        Ok(())
+    }
+
+    fn apply(&mut self, _at: Position, payload: &Bytes, batch: &mut Batch) -> Result<Reply> {
+        let decision = self.state.change(Change::decode(payload)?);
+        batch.put(Family::Meta, keys::state(GroupId::Metadata), self.state.encode()?);
+        Ok(Reply::Bytes(decision.encode()?))
+    }
+
+    fn written(&mut self) {
+        self.publisher.publish(self.state.clone());
+    }
+}

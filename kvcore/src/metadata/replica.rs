@@ -1,0 +1,98 @@
+//! This node's membership in the metadata group.
+
+use std::sync::Arc;
+
+use super::apply::Map;
+use super::change::{Change, Decision};
+use super::state::State;
+use super::watch::{Publisher, Watch};
+use crate::engine::Engine;
+use crate::raft::{Group, GroupOptions, LogStore, Reply};
+use crate::rpc::Pool;
+use crate::types::config::Timers;
+use crate::types::{Error, GroupId, NodeId, ReplicaId, Result};
+use crate::wal::Tag;
+
+/// What it is started with.
+pub struct MetadataOptions {
+    /// This node's replica of the metadata group.
+    pub replica: ReplicaId,
+    /// Its log.
+    pub log: LogStore,
+    /// Where its state is kept.
+    pub engine: Arc<dyn Engine>,
+    /// How the other nodes are reached.
+    pub pool: Pool,
+    /// Heartbeats and elections.
+    pub timers: Timers,
+}
+
+/// This node's membership in the metadata group. Cheap to clone, usable from any task.
+#[derive(Clone)]
+pub struct Metadata {
+    group: Group,
+    watch: Watch,
+}
+
+impl Metadata {
+    /// The founder's replica: the one id that nobody issues.
+    pub const FOUNDER: ReplicaId = ReplicaId(1);
+
+    /// Starts it on what its log and the engine hold.
+    ///
+    /// # Errors
+    /// As [`Group::start`].
+    pub async fn start(options: MetadataOptions) -> Result<Metadata> {
+        let (publisher, watch) = Publisher::new();
+        let apply = Map::new(options.engine.clone(), publisher);
+        let group = Group::start(GroupOptions {
+            tag: Tag { group: GroupId::Metadata, replica: options.replica },
+            log: options.log,
+            engine: options.engine,
+            apply: Box::new(apply),
+            pool: options.pool,
+            timers: options.timers,
+        })
+        .await?;
+        Ok(Metadata { group, watch })
+    }
+
+    /// Makes this node the group's only member, if the group does not exist.
+    ///
+    /// # Errors
+    /// As [`Group::found`].
+    pub async fn found(&self, node: NodeId) -> Result<()> {
+        self.group.found(node).await
+    }
+
+    /// The group.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The newest state here: complete, but perhaps not the newest of all.
+    pub fn state(&self) -> Arc<State> {
+        self.watch.borrow().clone()
+    }
+
+    /// Tells of each newer state.
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// Gets a change decided, if this replica leads the group.
+    ///
+    /// # Errors
+    /// `Unavailable` if it does not lead; what the change was refused with; `Timeout`, `Internal`.
+    pub async fn decide(&self, change: &Change) -> Result<Decision> {
+        match self.group.propose(change.encode()?).await? {
+            Reply::Bytes(bytes) => Decision::decode(&bytes)?.into_result(),
+            _ => Err(Error::internal("a change was answered with something else")),
+        }
+    }
+
+    /// Stops it.
+    pub async fn stop(&self) {
+        self.group.stop().await;
+    }
+}

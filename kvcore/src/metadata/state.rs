@@ -1,0 +1,277 @@
+//! The map of the cluster, and the rules by which it changes. Pure: no I/O, no clock.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Change, Decision, NewMember};
+use super::replica::Metadata;
+use crate::placement::{Assignment, Replica, Table, Weighted};
+use crate::types::config::ClusterConfig;
+use crate::types::{ClusterId, Epoch, Kind, NodeId, PartitionId, ReplicaId};
+
+/// One member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who it is.
+    pub node: NodeId,
+    /// Where it is dialled, `host:port`.
+    pub address: String,
+    /// Its failure zone, if it has one.
+    pub zone: Option<String>,
+    /// Its share of the data, in thousandths.
+    pub weight_milli: u32,
+    /// Its replica of the metadata group.
+    pub metadata: ReplicaId,
+}
+
+/// A replica on its way. At least one of the two is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The replica that comes.
+    pub add: Option<Replica>,
+    /// The replica that goes, once the other is there.
+    pub remove: Option<Replica>,
+}
+
+/// Everything that metadata decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The cluster; 0 before its founding.
+    pub cluster: ClusterId,
+    /// What it was founded with.
+    pub config: ClusterConfig,
+    /// The members, by their ids.
+    pub members: BTreeMap<NodeId, Member>,
+    /// Who holds what.
+    pub table: Table,
+    /// The moves that have begun; at most one for each partition.
+    pub moves: BTreeMap<PartitionId, Move>,
+    /// The next replica id to be issued.
+    next_replica: u64,
+}
+
+impl State {
+    /// The epoch of the map.
+    pub fn epoch(&self) -> Epoch {
+        self.table.epoch
+    }
+
+    /// Whether the cluster has been founded.
+    pub fn founded(&self) -> bool {
+        self.cluster != ClusterId::default()
+    }
+
+    /// The members as the ring sees them.
+    pub fn weighted(&self) -> Vec<Weighted> {
+        let weighted = |member: &Member| Weighted {
+            node: member.node,
+            weight_milli: member.weight_milli,
+            zone: member.zone.clone(),
+        };
+        self.members.values().map(weighted).collect()
+    }
+
+    /// How many replicas each partition is to have with the members there are.
+    pub fn replication_factor(&self) -> usize {
+        usize::from(self.config.replication_factor).min(self.members.len())
+    }
+
+    /// The replicas that a partition has once its move, if there is one, is done.
+    pub fn destined(&self, partition: PartitionId) -> Vec<Replica> {
+        let placed = self.table.assignment(partition);
+        let mut replicas = placed.map(|placed| placed.replicas.clone()).unwrap_or_default();
+        if let Some(Move { add, remove }) = self.moves.get(&partition) {
+            replicas.retain(|replica| Some(*replica) != *remove);
+            replicas.extend(*add);
+        }
+        replicas
+    }
+
+    /// The replica of a partition that a node is to run: one that is placed there, or on its way.
+    pub fn hosted(&self, partition: PartitionId, node: NodeId) -> Option<ReplicaId> {
+        let placed = self.table.assignment(partition).into_iter().flat_map(|p| p.replicas.iter());
+        let coming = self.moves.get(&partition).and_then(|step| step.add.as_ref());
+        placed.chain(coming).find(|replica| replica.node == node).map(|replica| replica.id)
+    }
+
+    /// Makes one change, or says why not.
+    pub(super) fn change(&mut self, change: Change) -> Decision {
+        match change {
+            Change::Found { cluster, config, founder } => self.found(cluster, config, founder),
+            Change::Join { member, replaces } => self.join(member, replaces),
+            Change::Readdress { node, address } => self.readdress(node, address),
+            Change::BeginMove { partition, add, remove } => self.begin(partition, add, remove),
+            Change::CommitMove { partition, step } => self.commit(partition, step),
+            Change::Prefer { partition, node } => self.prefer(partition, node),
+        }
+    }
+
+    fn found(
+        &mut self,
+        cluster: ClusterId,
+        config: ClusterConfig,
+        founder: NewMember,
+    ) -> Decision {
+        if self.founded() {
+            return match self.cluster == cluster {
+                true => Decision::Done,
+                false => refused(Kind::WrongCluster, "the cluster has been founded before"),
+            };
+        }
+        if let Err(error) = config.validate() {
+            return refused(error.kind(), error.message());
+        }
+        let node = founder.node;
+        self.cluster = cluster;
+        self.table = Table::empty(config.partitions);
+        self.config = config;
+        // The founder's metadata replica is the first of all: it exists before there is anybody who
+        // could issue its id.
+        self.next_replica = Metadata::FOUNDER.0 + 1;
+        self.members.insert(node, founder.into_member(Metadata::FOUNDER));
+        for partition in 0..self.config.partitions {
+            let id = self.issue();
+            if let Some(assignment) = self.table.assignment_mut(PartitionId(partition)) {
+                let replicas = vec![Replica { id, node }];
+                *assignment = Assignment { replicas, preferred: Some(node) };
+            }
+        }
+        self.advance();
+        Decision::Done
+    }
+
+    fn join(&mut self, member: NewMember, replaces: Option<NodeId>) -> Decision {
+        if !self.founded() {
+            return refused(Kind::Unavailable, "the cluster has not been founded yet");
+        }
+        if let Some(known) = self.members.get_mut(&member.node) {
+            // Asked again, since the first answer was lost: the same answer.
+            let metadata = known.metadata;
+            if known.address != member.address {
+                known.address = member.address;
+                self.advance();
+            }
+            return Decision::Joined { metadata };
+        }
+        if let Some(gone) = replaces {
+            self.remove(gone);
+        }
+        let metadata = self.issue();
+        self.members.insert(member.node, member.into_member(metadata));
+        self.advance();
+        Decision::Joined { metadata }
+    }
+
+    /// Forgets a member. Its replicas stay in the table until moves have replaced them.
+    fn remove(&mut self, node: NodeId) {
+        self.members.remove(&node);
+        self.moves.retain(|_, step| step.add.is_none_or(|replica| replica.node != node));
+    }
+
+    fn readdress(&mut self, node: NodeId, address: String) -> Decision {
+        match self.members.get_mut(&node) {
+            None => refused(Kind::NotFound, "no such member"),
+            Some(member) if member.address == address => Decision::Done,
+            Some(member) => {
+                member.address = address;
+                self.advance();
+                Decision::Done
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        partition: PartitionId,
+        add: Option<NodeId>,
+        remove: Option<ReplicaId>,
+    ) -> Decision {
+        let Some(assignment) = self.table.assignment(partition) else {
+            return refused(Kind::NotFound, "no such partition");
+        };
+        if self.moves.contains_key(&partition) {
+            return refused(Kind::Unavailable, "the partition has a move under way");
+        }
+        let held = |node: NodeId| assignment.replicas.iter().any(|replica| replica.node == node);
+        let leaving = match remove {
+            None => None,
+            Some(id) => match assignment.replicas.iter().find(|replica| replica.id == id) {
+                Some(replica) => Some(*replica),
+                None => return refused(Kind::NotFound, "no such replica"),
+            },
+        };
+        match add {
+            Some(node) if !self.members.contains_key(&node) => {
+                return refused(Kind::NotFound, "no such member");
+            }
+            Some(node) if held(node) => {
+                return refused(Kind::InvalidArgument, "the node holds the partition already");
+            }
+            None if leaving.is_none() => {
+                return refused(Kind::InvalidArgument, "a move moves something");
+            }
+            None if assignment.replicas.len() < 2 => {
+                return refused(Kind::InvalidArgument, "the last replica cannot leave");
+            }
+            _ => {}
+        }
+        let add = add.map(|node| Replica { id: self.issue(), node });
+        self.moves.insert(partition, Move { add, remove: leaving });
+        self.advance();
+        Decision::Done
+    }
+
+    fn commit(&mut self, partition: PartitionId, step: Move) -> Decision {
+        if self.moves.get(&partition) != Some(&step) {
+            // It was committed before, by a leader that did not live to hear of it.
+            return Decision::Done;
+        }
+        self.moves.remove(&partition);
+        let destination = step.add.map(|replica| replica.node);
+        if let Some(assignment) = self.table.assignment_mut(partition) {
+            assignment.replicas.retain(|replica| Some(*replica) != step.remove);
+            assignment.replicas.extend(step.add);
+            let left = step.remove.map(|replica| replica.node);
+            if assignment.preferred.is_none() || assignment.preferred == left {
+                let stays = assignment.replicas.first().map(|replica| replica.node);
+                assignment.preferred = destination.or(stays);
+            }
+        }
+        self.advance();
+        Decision::Done
+    }
+
+    fn prefer(&mut self, partition: PartitionId, node: NodeId) -> Decision {
+        let Some(assignment) = self.table.assignment_mut(partition) else {
+            return refused(Kind::NotFound, "no such partition");
+        };
+        if !assignment.replicas.iter().any(|replica| replica.node == node) {
+            return refused(Kind::NotFound, "the node does not hold the partition");
+        }
+        if assignment.preferred != Some(node) {
+            assignment.preferred = Some(node);
+            self.advance();
+        }
+        Decision::Done
+    }
+
+    fn issue(&mut self) -> ReplicaId {
+        let id = ReplicaId(self.next_replica);
+        self.next_replica += 1;
+        id
+    }
+
+    fn advance(&mut self) {
+        self.table.epoch = Epoch(self.table.epoch.0 + 1);
+    }
+}
+
+
+fn refused(kind: Kind, message: &str) -> Decision {
+    Decision::Refused { code: kind.code(), message: message.to_owned() }
+}
+
+#[cfg(test)]
+#[path = "state_test.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+use super::*;
+
+fn member(node: u64) -> NewMember {
+    NewMember {
+        node: NodeId(node),
+        address: format!("127.0.0.1:{node}"),
+        zone: None,
+        weight_milli: 1000,
+    }
+}
+
+fn founded() -> State {
+    let mut state = State::default();
+    let config = ClusterConfig { partitions: 4, ..ClusterConfig::default() };
+    let decision =
+        state.change(Change::Found { cluster: ClusterId(7), config, founder: member(1) });
+    assert_eq!(decision, Decision::Done);
+    state
+}
+
+fn join(state: &mut State, node: u64) -> ReplicaId {
+    match state.change(Change::Join { member: member(node), replaces: None }) {
+        Decision::Joined { metadata } => metadata,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_refused(decision: Decision, kind: Kind) -> bool {
+    matches!(decision, Decision::Refused { code, .. } if code == kind.code())
+}
+
+const P: PartitionId = PartitionId(2);
+
+#[test]
+fn the_founder_holds_everything() {
+    let state = founded();
+    assert_eq!(state.epoch(), Epoch(1));
+    for (_, assignment) in state.table.iter() {
+        assert_eq!(assignment.replicas.len(), 1);
+        assert_eq!(assignment.preferred, Some(NodeId(1)));
+    }
+    assert!(state.hosted(P, NodeId(1)).is_some());
+}
+
+#[test]
+fn a_cluster_is_founded_once() {
+    let mut state = founded();
+    let config = ClusterConfig::default();
+    let again = Change::Found { cluster: ClusterId(8), config, founder: member(2) };
+    assert!(is_refused(state.change(again), Kind::WrongCluster));
+    assert_eq!(state.cluster, ClusterId(7));
+}
+
+#[test]
+fn joining_twice_gives_the_same_answer() {
+    let mut state = founded();
+    let first = join(&mut state, 2);
+    let epoch = state.epoch();
+    assert_eq!(join(&mut state, 2), first);
+    assert_eq!(state.epoch(), epoch);
+    assert_ne!(join(&mut state, 3), first);
+}
+
+#[test]
+fn a_move_begins_and_is_committed_once() {
+    let mut state = founded();
+    join(&mut state, 2);
+    let begin = Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None };
+    assert_eq!(state.change(begin.clone()), Decision::Done);
+    assert!(is_refused(state.change(begin), Kind::Unavailable));
+    let step = state.moves[&P];
+    assert_eq!(state.hosted(P, NodeId(2)), step.add.map(|replica| replica.id));
+    assert_eq!(state.destined(P).len(), 2);
+    let commit = Change::CommitMove { partition: P, step };
+    assert_eq!(state.change(commit.clone()), Decision::Done);
+    let after = state.clone();
+    assert_eq!(state.change(commit), Decision::Done);
+    assert_eq!(state, after);
+    assert_eq!(state.table.assignment(P).unwrap().replicas.len(), 2);
+    assert!(state.moves.is_empty());
+}
+
+#[test]
+fn replica_ids_are_never_used_again() {
+    let mut state = founded();
+    join(&mut state, 2);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..5 {
+        let add = Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None };
+        assert_eq!(state.change(add), Decision::Done);
+        let step = state.moves[&P];
+        assert!(seen.insert(step.add.unwrap().id));
+        state.change(Change::CommitMove { partition: P, step });
+        let remove = Change::BeginMove { partition: P, add: None, remove: step.add.map(|r| r.id) };
+        assert_eq!(state.change(remove), Decision::Done);
+        let step = state.moves[&P];
+        state.change(Change::CommitMove { partition: P, step });
+        assert_eq!(state.hosted(P, NodeId(2)), None);
+    }
+}
+
+#[test]
+fn moves_that_make_no_sense_are_refused() {
+    let mut state = founded();
+    join(&mut state, 2);
+    let only = state.table.assignment(P).unwrap().replicas[0].id;
+    let refusals = [
+        (None, None, Kind::InvalidArgument),
+        (None, Some(only), Kind::InvalidArgument),
+        (Some(NodeId(9)), None, Kind::NotFound),
+        (Some(NodeId(1)), None, Kind::InvalidArgument),
+        (Some(NodeId(2)), Some(ReplicaId(999)), Kind::NotFound),
+    ];
+    for (add, remove, kind) in refusals {
+        let before = state.clone();
+        assert!(is_refused(state.change(Change::BeginMove { partition: P, add, remove }), kind));
+        assert_eq!(state, before);
+    }
+}
+
+#[test]
+fn a_member_that_is_replaced_takes_its_moves_along() {
+    let mut state = founded();
+    join(&mut state, 2);
+    state.change(Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None });
+    state.change(Change::Join { member: member(3), replaces: Some(NodeId(2)) });
+    assert!(!state.members.contains_key(&NodeId(2)));
+    assert!(state.members.contains_key(&NodeId(3)));
+    assert!(state.moves.is_empty());
+}
+
+#[test]
+fn preference_follows_the_replica() {
+    let mut state = founded();
+    join(&mut state, 2);
+    let old = state.table.assignment(P).unwrap().replicas[0];
+    assert!(is_refused(
+        state.change(Change::Prefer { partition: P, node: NodeId(2) }),
+        Kind::NotFound
+    ));
+    let swap = Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: Some(old.id) };
+    state.change(swap);
+    let step = state.moves[&P];
+    state.change(Change::CommitMove { partition: P, step });
+    assert_eq!(state.table.assignment(P).unwrap().preferred, Some(NodeId(2)));
+}

@@ -1,0 +1,24 @@
+//! How the map reaches the node around it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::state::State;
+
+/// The newest state that is applied here. Cheap to clone.
+pub type Watch = watch::Receiver<Arc<State>>;
+
+/// Where newer states are published.
+pub(super) struct Publisher(watch::Sender<Arc<State>>);
+
+impl Publisher {
+    pub(super) fn new() -> (Publisher, Watch) {
+        let (sender, watch) = watch::channel(Arc::default());
+        (Publisher(sender), watch)
+    }
+
+    pub(super) fn publish(&self, state: State) {
+        self.0.send_replace(Arc::new(state));
+    }
+}

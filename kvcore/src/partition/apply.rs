@@ -1,0 +1,164 @@
+//! What a log entry does to a partition: deterministic, on every replica alike.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::sessions::{Sessions, Verdict};
+use crate::engine::{Batch, Engine, Family, keys};
+use crate::raft::{Apply, Reply};
+use crate::types::{Command, Error, GroupId, Kind, Mutation, Outcome, PartitionId, Result, Revision};
+use crate::wal::Position;
+
+/// The first byte of each entry. A replica that meets a larger one stops rather than guess.
+const FORMAT: u8 = 1;
+
+/// One log entry: commands that were waiting together.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The leader's wall clock when it proposed the entry; log time is the largest seen.
+    pub(super) time_ms: u64,
+    pub(super) commands: Vec<Command>,
+}
+
+impl Entry {
+    pub(super) fn encode(&self) -> Result<Bytes> {
+        postcard::to_extend(self, vec![FORMAT])
+            .map(Bytes::from)
+            .map_err(|error| Error::internal("commands cannot be encoded").because(error))
+    }
+
+    fn decode(payload: &[u8]) -> Result<Entry> {
+        match payload.split_first() {
+            Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| {
+                Error::new(Kind::Corruption, "log entry does not parse").because(error)
+            }),
+            other => Err(Error::new(Kind::Unsupported, "log entry of an unknown format")
+                .with("format", other.map_or(0, |(format, _)| *format))
+                .with("known", FORMAT)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Header {
+    revision: Revision,
+    time_ms: u64,
+}
+
+/// The state of one partition, as far as it is not simply in the engine.
+pub(super) struct Partition {
+    group: GroupId,
+    engine: Arc<dyn Engine>,
+    header: Header,
+    sessions: Sessions,
+    /// Which keys the batch under construction sets (true) or removes (false).
+    unwritten: HashMap<Bytes, bool>,
+}
+
+impl Partition {
+    pub(super) fn new(
+        partition: PartitionId,
+        engine: Arc<dyn Engine>,
+        session_limit: usize,
+    ) -> Partition {
+        let group = GroupId::Partition(partition);
+        Partition {
+            group,
+            engine,
+            header: Header::default(),
+            sessions: Sessions::new(group, session_limit),
+            unwritten: HashMap::new(),
+        }
+    }
+
+    fn exists(&self, key: &Bytes) -> Result<bool> {
+        match self.unwritten.get(key) {
+            Some(exists) => Ok(*exists),
+            None => Ok(self.engine.get(Family::Data, &keys::data(self.group, key))?.is_some()),
+        }
+    }
+
+    fn run(&mut self, command: &Command, batch: &mut Batch) -> Result<Outcome> {
+        match self.sessions.judge(command, self.header.time_ms) {
+            Verdict::Known(outcome) => return Ok(outcome),
+            Verdict::Refused(kind) => {
+                return Ok(Outcome::Refused { code: kind.code(), revision: None });
+            }
+            Verdict::Fresh => {}
+        }
+        let outcome = match &command.mutation {
+            Mutation::Put { key, value } => {
+                self.header.revision += 1;
+                let revision = self.header.revision;
+                batch.put(Family::Data, keys::data(self.group, key), stored(revision, value));
+                self.unwritten.insert(key.clone(), true);
+                Outcome::Put { revision }
+            }
+            Mutation::Delete { key } => {
+                let existed = self.exists(key)?;
+                if existed {
+                    self.header.revision += 1;
+                    batch.delete(Family::Data, keys::data(self.group, key));
+                    self.unwritten.insert(key.clone(), false);
+                }
+                Outcome::Deleted { existed }
+            }
+        };
+        self.sessions.remember(command, outcome.clone(), batch)?;
+        Ok(outcome)
+    }
+}
+
+impl Apply for Partition {
+    fn load(&mut self) -> Result<()> {
+        let view = self.engine.view()?;
+        self.header = match view.get(Family::Meta, &keys::state(self.group))? {
+            None => Header::default(),
+            Some(bytes) => postcard::from_bytes(&bytes).map_err(|error| {
+                Error::new(Kind::Corruption, "stored partition header does not parse")
+                    .with("group", self.group)
+                    .because(error)
+            })?,
+        };
+        self.sessions.load(view.as_ref())
+    }
+
+    fn apply(&mut self, _at: Position, payload: &Bytes, batch: &mut Batch) -> Result<Reply> {
+        let entry = Entry::decode(payload)?;
+        self.header.time_ms = self.header.time_ms.max(entry.time_ms);
+        self.sessions.expire(self.header.time_ms, batch);
+        let outcomes: Result<Vec<Outcome>> =
+            entry.commands.iter().map(|command| self.run(command, batch)).collect();
+        let header = postcard::to_stdvec(&self.header)
+            .map_err(|error| Error::internal("partition header cannot be encoded").because(error))?;
+        batch.put(Family::Meta, keys::state(self.group), Bytes::from(header));
+        Ok(Reply::Outcomes(outcomes?))
+    }
+
+    fn written(&mut self) {
+        self.unwritten.clear();
+    }
+}
+
+/// A value as it is stored: behind its revision.
+fn stored(revision: Revision, value: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(8 + value.len());
+    bytes.put_u64_le(revision);
+    bytes.put_slice(value);
+    bytes.freeze()
+}
+
+/// And back: the value, without copying it, and its revision.
+pub(super) fn parse_stored(stored: &Bytes) -> Result<(Bytes, Revision)> {
+    let (revision, value) = stored
+        .split_first_chunk::<8>()
+        .ok_or_else(|| Error::new(Kind::Corruption, "stored value has no revision"))?;
+    Ok((stored.slice_ref(value), u64::from_le_bytes(*revision)))
+}
+
+#[cfg(test)]
+#[path = "apply_test.rs"]
+mod tests;

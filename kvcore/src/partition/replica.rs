@@ -1,0 +1,130 @@
+//! This node's copy of one partition.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::apply::{Partition, parse_stored};
+use super::propose::Proposer;
+use super::read::Barrier;
+use crate::engine::{Engine, Family, keys};
+use crate::raft::{Group, GroupOptions, LogStore};
+use crate::rpc::Pool;
+use crate::types::config::Timers;
+use crate::types::{
+    Command, Error, GroupId, Kind, Limits, NodeId, Outcome, PartitionId, ReplicaId, Result, Revision, Seam,
+};
+use crate::wal::Tag;
+
+/// What a replica is started with.
+pub struct ReplicaOptions {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The replica's own id.
+    pub replica: ReplicaId,
+    /// Its log.
+    pub log: LogStore,
+    /// Where its state is kept.
+    pub engine: Arc<dyn Engine>,
+    /// How the other replicas are reached.
+    pub pool: Pool,
+    /// Heartbeats and elections.
+    pub timers: Timers,
+    /// Limits.
+    pub limits: Limits,
+    /// Time and chance.
+    pub seam: Seam,
+}
+
+/// A running replica of one partition. Usable from any task.
+pub struct Replica {
+    partition: PartitionId,
+    group: Group,
+    proposer: Proposer,
+    barrier: Barrier,
+    engine: Arc<dyn Engine>,
+    stopped: AtomicBool,
+}
+
+impl Replica {
+    /// Starts the replica on what its log and the engine hold.
+    ///
+    /// # Errors
+    /// As [`Group::start`].
+    pub async fn start(options: ReplicaOptions) -> Result<Replica> {
+        let partition = options.partition;
+        let engine = options.engine;
+        let apply =
+            Partition::new(partition, engine.clone(), options.limits.sessions_per_partition);
+        let group = Group::start(GroupOptions {
+            tag: Tag { group: GroupId::Partition(partition), replica: options.replica },
+            log: options.log,
+            engine: engine.clone(),
+            apply: Box::new(apply),
+            pool: options.pool,
+            timers: options.timers,
+        })
+        .await?;
+        let proposer = Proposer::start(group.clone(), options.seam);
+        let barrier = Barrier::new(group.clone());
+        let stopped = AtomicBool::new(false);
+        Ok(Replica { partition, group, proposer, barrier, engine, stopped })
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// The replica's own id.
+    pub fn id(&self) -> ReplicaId {
+        self.group.tag().replica
+    }
+
+    /// Its membership in the partition's group.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Makes this the only replica of a new partition, on that node.
+    ///
+    /// # Errors
+    /// As [`Group::found`].
+    pub async fn found(&self, node: NodeId) -> Result<()> {
+        self.group.found(node).await
+    }
+
+    /// Applies a command exactly once, if this replica leads.
+    ///
+    /// # Errors
+    /// `Unavailable` if it does not lead, `Overloaded`, `SessionExpired`, `Timeout`, `Internal`.
+    pub async fn write(&self, command: Command) -> Result<Outcome> {
+        self.proposer.propose(command).await
+    }
+
+    /// The value of a key as of now, and its revision, if this replica leads.
+    ///
+    /// # Errors
+    /// `Unavailable` if it does not lead, `Overloaded`, `Corruption`, `Internal`.
+    pub async fn read(&self, key: &[u8]) -> Result<Option<(Bytes, Revision)>> {
+        self.barrier.pass().await?;
+        let key = keys::data(GroupId::Partition(self.partition), key);
+        let stored = self.engine.get(Family::Data, &key)?;
+        // A replica that leaves is erased after it stopped: what was read since is not to be trusted.
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(Error::new(Kind::Unavailable, "the replica has left this node")
+                .with("partition", self.partition));
+        }
+        match stored {
+            None => Ok(None),
+            Some(stored) => parse_stored(&stored).map(Some),
+        }
+    }
+
+    /// Stops the replica.
+    pub async fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.group.stop().await;
+    }
+}

@@ -1,0 +1,207 @@
+//! What a replica hears from the others of its group.
+//!
+//! Appends must reach openraft in the order in which they came over the link, so each is handed over
+//! by the link's reading task itself; only its answer is waited for elsewhere. A snapshot's parts are
+//! gathered here until the last one is in.
+
+use bytes::Bytes;
+use futures::FutureExt;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
+};
+use openraft::storage::Snapshot;
+use parking_lot::Mutex;
+
+use super::group::Raft;
+use super::log_store;
+use super::snapshot::SnapshotData;
+use super::types::{
+    Consensus, SnapshotMeta, StoredMembership, Vote, missing, position_from_wire,
+    position_to_wire, vote_from_wire, vote_to_wire,
+};
+use crate::rpc::Answer;
+use crate::rpc::message::{self, reply, request};
+use crate::types::{Error, Kind, Result};
+use crate::wal::{Position, Record};
+
+/// The most a snapshot under way may hold in memory.
+const SNAPSHOT_BYTES: usize = 1024 * 1024 * 1024;
+
+/// The door of one replica.
+pub(super) struct Inbox {
+    raft: Raft,
+    arriving: Mutex<Option<Arriving>>,
+}
+
+/// A snapshot, as far as it is here.
+struct Arriving {
+    transfer: u64,
+    parts: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Inbox {
+    pub(super) fn new(raft: Raft) -> Inbox {
+        Inbox { raft, arriving: Mutex::new(None) }
+    }
+
+    /// Takes one message; in order, as far as order matters.
+    pub(super) fn take(&self, request: request::Body) -> Answer {
+        let answer = match request {
+            request::Body::Append(append) => self.append(append),
+            request::Body::AskVote(ask) => self.ask_vote(&ask),
+            request::Body::SnapshotPart(part) => self.part(part),
+            request::Body::HandOver(hand_over) => self.hand_over(&hand_over),
+            _ => Err(Error::internal("not a message between replicas")),
+        };
+        answer.unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
+    }
+
+    fn append(&self, append: message::Append) -> Result<Answer> {
+        let request = append_from_wire(append)?;
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        let raft = self.raft.clone();
+        let mut outcome = Box::pin(async move { raft.append_entries(request).await });
+        // The first poll puts the request into openraft's queue: here and now, hence in order.
+        let early = (&mut outcome).now_or_never();
+        Ok(Box::pin(async move {
+            let outcome = match early {
+                Some(outcome) => outcome,
+                None => outcome.await,
+            };
+            let mut appended = message::Appended::default();
+            match outcome.map_err(stopped)? {
+                AppendEntriesResponse::Success => {
+                    appended.matched = last.as_ref().map(position_to_wire);
+                }
+                AppendEntriesResponse::PartialSuccess(matched) => {
+                    appended.matched = matched.as_ref().map(position_to_wire);
+                }
+                AppendEntriesResponse::Conflict => {
+                    appended.conflict = last.as_ref().map(position_to_wire);
+                }
+                AppendEntriesResponse::HigherVote(vote) => {
+                    appended.higher_vote = Some(vote_to_wire(&vote));
+                }
+            }
+            Ok(reply::Body::Appended(appended))
+        }))
+    }
+
+    fn ask_vote(&self, ask: &message::AskVote) -> Result<Answer> {
+        let mut request = VoteRequest::<Consensus>::new(
+            vote_from_wire(ask.vote.as_ref())?,
+            ask.last.as_ref().map(position_from_wire),
+        );
+        request.leadership_transfer = ask.transfer;
+        let (raft, pre) = (self.raft.clone(), ask.pre);
+        Ok(Box::pin(async move {
+            let voted = match pre {
+                true => raft.pre_vote(request).await,
+                false => raft.vote(request).await,
+            };
+            let voted = voted.map_err(stopped)?;
+            Ok(reply::Body::Voted(message::Voted {
+                vote: Some(vote_to_wire(&voted.vote)),
+                granted: voted.vote_granted,
+                last: voted.last_log_id.as_ref().map(position_to_wire),
+            }))
+        }))
+    }
+
+    fn hand_over(&self, hand_over: &message::HandOver) -> Result<Answer> {
+        let request = TransferLeaderRequest::<Consensus>::new(
+            vote_from_wire(hand_over.from.as_ref())?,
+            hand_over.leader,
+            hand_over.last.as_ref().map(position_from_wire),
+        );
+        let raft = self.raft.clone();
+        Ok(Box::pin(async move {
+            let outcome = raft.handle_transfer_leader(request).await.map_err(stopped)?;
+            Ok(reply::Body::HandedOver(message::HandedOver { accepted: outcome.is_ok() }))
+        }))
+    }
+
+    fn part(&self, part: message::SnapshotPart) -> Result<Answer> {
+        let vote = vote_from_wire(part.vote.as_ref())?;
+        let meta = snapshot_meta(&part)?;
+        let Some(parts) = self.gather(part)? else {
+            return Ok(Box::pin(std::future::ready(Ok(done(&vote, false)))));
+        };
+        let raft = self.raft.clone();
+        let snapshot = Snapshot { meta, snapshot: SnapshotData::Parts(parts) };
+        Ok(Box::pin(async move {
+            let installed = raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+            Ok(done(&installed.vote, true))
+        }))
+    }
+
+    /// Takes one part of a snapshot; gives all of them once the last one is in.
+    fn gather(&self, part: message::SnapshotPart) -> Result<Option<Vec<Bytes>>> {
+        if crc32c::crc32c(&part.data) != part.checksum {
+            return Err(Error::new(Kind::Corruption, "snapshot part was damaged on its way")
+                .with("part", part.part));
+        }
+        let mut arriving = self.arriving.lock();
+        if part.part == 0 {
+            *arriving = Some(Arriving { transfer: part.transfer, parts: Vec::new(), bytes: 0 });
+        }
+        let out_of_order = || {
+            Error::new(Kind::InvalidArgument, "snapshot part out of order").with("part", part.part)
+        };
+        let snapshot = arriving.as_mut().ok_or_else(out_of_order)?;
+        if snapshot.transfer != part.transfer || snapshot.parts.len() != part.part as usize {
+            return Err(out_of_order());
+        }
+        snapshot.bytes += part.data.len();
+        snapshot.parts.push(part.data);
+        if snapshot.bytes > SNAPSHOT_BYTES {
+            *arriving = None;
+            return Err(Error::new(Kind::TooLarge, "snapshot is too large")
+                .with("limit", SNAPSHOT_BYTES));
+        }
+        if !part.last {
+            return Ok(None);
+        }
+        Ok(arriving.take().map(|snapshot| snapshot.parts))
+    }
+}
+
+fn done(vote: &Vote, finished: bool) -> reply::Body {
+    reply::Body::SnapshotDone(message::SnapshotDone { vote: Some(vote_to_wire(vote)), finished })
+}
+
+fn stopped(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(Kind::Unavailable, "the replica has stopped").because(error)
+}
+
+fn append_from_wire(request: message::Append) -> Result<AppendEntriesRequest<Consensus>> {
+    let entries: Result<Vec<_>> = request
+        .entries
+        .into_iter()
+        .map(|entry| {
+            let position = entry.position.ok_or_else(|| missing("position"))?;
+            log_store::entry(Record {
+                position: Position { term: position.term, index: position.index },
+                kind: u8::try_from(entry.kind).unwrap_or(u8::MAX),
+                payload: entry.payload,
+            })
+        })
+        .collect();
+    Ok(AppendEntriesRequest {
+        vote: vote_from_wire(request.vote.as_ref())?,
+        prev_log_id: request.previous.as_ref().map(position_from_wire),
+        entries: entries?,
+        leader_commit: request.committed.as_ref().map(position_from_wire),
+    })
+}
+
+/// A snapshot's header, from any of its parts.
+fn snapshot_meta(part: &message::SnapshotPart) -> Result<SnapshotMeta> {
+    let membership = super::membership::decode(&part.membership)?;
+    let at = part.membership_position.as_ref().map(position_from_wire);
+    Ok(SnapshotMeta {
+        last_log_id: part.position.as_ref().map(position_from_wire),
+        last_membership: StoredMembership::new(at, membership),
+    })
+}

@@ -1,0 +1,303 @@
+//! What a replica says to the others of its group.
+//!
+//! All groups share one link between two nodes. Appends are sent in order and their answers are
+//! awaited in order, several at a time: the link keeps the order of calls, so pipelining needs nothing
+//! but patience here.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
+use openraft::storage::Snapshot;
+use openraft::OptionalSend;
+
+use super::log_store::record;
+use super::snapshot::{Parts, SnapshotData};
+use super::types::{
+    Consensus, Home, LogId, Term, Vote, position_from_wire, position_to_wire, vote_from_wire,
+    vote_to_wire,
+};
+use crate::rpc::message::{self, reply, request};
+use crate::rpc::{Peer, Pool};
+use crate::types::{Error, GroupId, Kind};
+
+/// Appends under way at once from one replica to another.
+const WINDOW: usize = 16;
+/// How long an append may take. Longer than a slow disk takes to sync; a dead peer is noticed by its
+/// link, not by this.
+const APPEND: Duration = Duration::from_secs(5);
+/// How long one part of a snapshot may take, and installing the whole.
+const SNAPSHOT: Duration = Duration::from_secs(30);
+
+type Rpc<T> = Result<T, RPCError<Consensus>>;
+type BoxFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
+type BoxStream<'s, T> = Pin<Box<dyn Stream<Item = T> + Send + 's>>;
+
+/// Makes the network of one group.
+pub(super) struct Network {
+    pub(super) pool: Pool,
+    pub(super) group: GroupId,
+}
+
+impl RaftNetworkFactory<Consensus> for Network {
+    type Network = Target;
+
+    async fn new_client(&mut self, target: u64, home: &Home) -> Target {
+        Target { peer: self.pool.node(home.node), group: self.group, to: target }
+    }
+}
+
+/// One replica of the group, from another.
+pub(super) struct Target {
+    peer: Peer,
+    group: GroupId,
+    to: u64,
+}
+
+impl Target {
+    fn append(&self, request: AppendEntriesRequest<Consensus>) -> Call<StreamAppendResult<Consensus>> {
+        let previous = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        let entries: Result<Vec<_>, Error> = request
+            .entries
+            .into_iter()
+            .map(|entry| {
+                let record = record(entry)?;
+                Ok(message::LogEntry {
+                    position: Some(message::Position {
+                        term: record.position.term,
+                        index: record.position.index,
+                    }),
+                    kind: u32::from(record.kind),
+                    payload: record.payload,
+                })
+            })
+            .collect();
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return Box::pin(std::future::ready(Err(failed(&error)))),
+        };
+        // The call is queued here, in order; only its answer is awaited later.
+        let answer = self.peer.call(
+            request::Body::Append(message::Append {
+                group: self.group.number(),
+                to: self.to,
+                vote: Some(vote_to_wire(&request.vote)),
+                previous: previous.as_ref().map(position_to_wire),
+                committed: request.leader_commit.as_ref().map(position_to_wire),
+                entries,
+            }),
+            APPEND,
+        );
+        Box::pin(async move {
+            let appended = match answer.await {
+                Ok(reply::Body::Appended(appended)) => appended,
+                Ok(_) => return Err(failed(&unexpected())),
+                Err(error) => return Err(failed(&error)),
+            };
+            if let Some(vote) = &appended.higher_vote {
+                let vote = vote_from_wire(Some(vote)).map_err(|error| failed(&error))?;
+                return Ok(Err(StreamAppendError::HigherVote(vote)));
+            }
+            if let Some(conflict) = &appended.conflict {
+                return Ok(Err(StreamAppendError::Conflict(position_from_wire(conflict))));
+            }
+            let matched = appended.matched.as_ref().map(position_from_wire);
+            Ok(Ok(matched.or(last)))
+        })
+    }
+
+    async fn ask_vote(
+        &self,
+        request: VoteRequest<Consensus>,
+        pre: bool,
+        option: &RPCOption,
+    ) -> Rpc<VoteResponse<Consensus>> {
+        let answer = self.peer.call(
+            request::Body::AskVote(message::AskVote {
+                group: self.group.number(),
+                to: self.to,
+                vote: Some(vote_to_wire(&request.vote)),
+                last: request.last_log_id.as_ref().map(position_to_wire),
+                pre,
+                transfer: request.leadership_transfer,
+            }),
+            option.hard_ttl(),
+        );
+        match answer.await {
+            Ok(reply::Body::Voted(voted)) => Ok(VoteResponse {
+                vote: vote_from_wire(voted.vote.as_ref()).map_err(|error| failed(&error))?,
+                vote_granted: voted.granted,
+                last_log_id: voted.last.as_ref().map(position_from_wire),
+            }),
+            Ok(_) => Err(failed(&unexpected())),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot<Term, u64, Home, SnapshotData>,
+    ) -> Result<SnapshotResponse<Consensus>, Error> {
+        let SnapshotData::View(view) = snapshot.snapshot else {
+            return Err(Error::internal("a snapshot that arrived cannot be sent on"));
+        };
+        let membership = super::membership::encode(snapshot.meta.last_membership.membership())?;
+        let membership_position = snapshot.meta.last_membership.log_id();
+        let position = snapshot.meta.last_log_id;
+        let transfer = position.map_or(0, |id: LogId| id.index);
+        let mut parts = Parts::new(view, self.group);
+        let mut number = 0;
+        let mut data = parts.next()?.unwrap_or_default();
+        loop {
+            let next = parts.next()?;
+            let answer = self.peer.call(
+                request::Body::SnapshotPart(message::SnapshotPart {
+                    group: self.group.number(),
+                    to: self.to,
+                    vote: Some(vote_to_wire(&vote)),
+                    transfer,
+                    part: number,
+                    last: next.is_none(),
+                    position: position.as_ref().map(position_to_wire),
+                    membership: membership.clone(),
+                    membership_position: membership_position.as_ref().map(position_to_wire),
+                    checksum: crc32c::crc32c(&data),
+                    data,
+                }),
+                SNAPSHOT,
+            );
+            let reply::Body::SnapshotDone(done) = answer.await? else { return Err(unexpected()) };
+            let answered = vote_from_wire(done.vote.as_ref())?;
+            match next {
+                // A higher vote ends the transfer early: this replica is no leader any more.
+                Some(next) if answered <= vote && !done.finished => data = next,
+                _ => return Ok(SnapshotResponse::new(answered)),
+            }
+            number += 1;
+        }
+    }
+}
+
+type Call<T> = BoxFuture<'static, Rpc<T>>;
+
+impl RaftNetworkV2<Consensus> for Target {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Consensus>,
+        _option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<Consensus>> {
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        Ok(match self.append(request).await? {
+            Ok(matched) if matched < last => AppendEntriesResponse::PartialSuccess(matched),
+            Ok(_) => AppendEntriesResponse::Success,
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<Consensus>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Consensus>> + OptionalSend + Unpin + 'static,
+    {
+        let target = &*self;
+        // Each call takes one request from the input before it can fail. Failing without taking one
+        // makes openraft try again at once, for ever.
+        let answers = input.map(move |request| target.append(request)).buffered(WINDOW);
+        let until_failure = answers.scan(false, |failed, answer| {
+            if *failed {
+                return std::future::ready(None);
+            }
+            *failed = !matches!(answer, Ok(Ok(_)));
+            std::future::ready(Some(answer))
+        });
+        let stream: BoxStream<'s, _> = Box::pin(until_failure);
+        Box::pin(std::future::ready(Ok(stream)))
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Consensus>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<Consensus>> {
+        self.ask_vote(request, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Consensus>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<Consensus>> {
+        self.ask_vote(request, true, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<Term, u64, Home, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Consensus>, StreamingError<Consensus>> {
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            sent = self.send_snapshot(vote, snapshot) => sent.map_err(|error| failed(&error).into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Consensus>,
+        option: RPCOption,
+    ) -> Rpc<openraft::raft::TransferLeaderResponse<Consensus>> {
+        let answer = self.peer.call(
+            request::Body::HandOver(message::HandOver {
+                group: self.group.number(),
+                to: self.to,
+                from: Some(vote_to_wire(request.from_leader())),
+                leader: *request.to_node_id(),
+                last: request.last_log_id().map(position_to_wire),
+            }),
+            option.hard_ttl(),
+        );
+        match answer.await {
+            // A refusal needs no reason: the leader goes on leading, and whoever wanted the transfer
+            // tries again.
+            Ok(reply::Body::HandedOver(handed)) if handed.accepted => Ok(Ok(())),
+            Ok(reply::Body::HandedOver(_)) => {
+                Err(failed(&Error::new(Kind::Unavailable, "the replica cannot lead yet")))
+            }
+            Ok(_) => Err(failed(&unexpected())),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(Duration::from_millis(100))))
+    }
+}
+
+fn unexpected() -> Error {
+    Error::internal("a replica answered something else than what was asked")
+}
+
+/// A peer that cannot be reached is left alone for a while; anything else may work the next time.
+fn failed(error: &Error) -> RPCError<Consensus> {
+    match error.kind() {
+        Kind::Unavailable | Kind::Closed => RPCError::Unreachable(Unreachable::new(error)),
+        _ => RPCError::Network(NetworkError::new(error)),
+    }
+}
