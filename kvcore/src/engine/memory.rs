@@ -197,7 +197,7 @@ impl Table {
         range: &Range<Vec<u8>>,
     ) -> impl DoubleEndedIterator<Item = (&'a Bytes, &'a Bytes)> {
         let start = range.start.as_slice();
-        // A range that runs backwards holds nothing; the tree would not take it.
+        // A range that runs backwards holds nothing; what the tree makes of one is not documented.
         let end = range.end.as_slice().max(start);
         self.pairs.range::<_, [u8]>((Bound::Included(start), Bound::Excluded(end)))
     }

@@ -21,7 +21,7 @@
 //! bounded number of pairs, and the caller goes on behind the last key it was given.
 //!
 //! There are two engines. [`memory`] keeps everything in this process, within a byte budget, and
-//! forgets it when the process ends. [`rocks`](self) keeps it in files, with RocksDB; it is left out
+//! forgets it when the process ends. `rocks` keeps it in files, with RocksDB; it is left out
 //! when the crate is built without the feature `rocksdb`. One suite of checks, `conformance`, is run
 //! against both: nobody above this floor needs to know which one is underneath.
 

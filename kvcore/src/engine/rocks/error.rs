@@ -16,15 +16,18 @@ pub(super) fn on_write(error: rocksdb::Error) -> Error {
 
 /// A database that could not be opened.
 pub(super) fn on_open(error: rocksdb::Error, dir: &Path) -> Error {
-    let text = error.as_ref();
-    let (kind, message) = if text.contains("lock hold by current process") {
+    let (kind, message) = classify_open(error.as_ref());
+    Error::new(kind, message).with("directory", dir.display()).because(error)
+}
+
+fn classify_open(text: &str) -> (Kind, &'static str) {
+    if text.contains("lock hold by current process") {
         (Kind::InvalidArgument, "data directory is already open in this process")
     } else if text.contains("While lock file") {
         (Kind::InvalidArgument, "data directory is in use by another process")
     } else {
         (classify(text), "data directory cannot be opened")
-    };
-    Error::new(kind, message).with("directory", dir.display()).because(error)
+    }
 }
 
 /// The kind of an error, from the words that RocksDB begins it with and the system's error in it.
@@ -57,5 +60,14 @@ mod tests {
         );
         assert_eq!(classify("IO error: While pread: /d/000012.sst"), Kind::Internal);
         assert_eq!(classify("Shutdown in progress: "), Kind::Internal);
+    }
+
+    #[test]
+    fn a_locked_directory_says_by_whom() {
+        let (kind, message) =
+            classify_open("IO error: While lock file: /d/LOCK: Resource temporarily unavailable");
+        assert_eq!(kind, Kind::InvalidArgument);
+        assert!(message.ends_with("in use by another process"));
+        assert_eq!(classify_open("Corruption: bad").0, Kind::Corruption);
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! Memory is bounded by one number, [`RocksOptions::memory_limit`], for cached blocks and for tables
 //! that wait to be written. When the disk is full, writing tables out fails and RocksDB refuses
-//! writes; it watches the free space and goes on by itself once there is room.
+//! writes, while reads go on. It looks at the free space every five seconds and carries on by itself
+//! once a table in memory fits (a sixteenth of the memory limit).
 
 mod error;
 mod options;
@@ -67,7 +68,9 @@ impl RocksEngine {
 fn prepare(dir: &Path) -> Result<()> {
     if !dir.try_exists()? {
         std::fs::create_dir(dir)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = dir.parent() {
+            let here = Path::new(".");
+            let parent = if parent.as_os_str().is_empty() { here } else { parent };
             std::fs::File::open(parent)?.sync_all()?;
         }
     }

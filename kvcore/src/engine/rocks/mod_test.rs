@@ -159,6 +159,7 @@ fn a_directory_has_one_owner() {
     let engine = open(&dir);
     let error = RocksEngine::open(&dir, small()).unwrap_err();
     assert_eq!(error.kind(), Kind::InvalidArgument, "{error:?}");
+    assert!(error.message().starts_with("data directory is already open"), "{error}");
     assert!(error.message().contains(dir.to_str().unwrap()), "{error}");
 
     let view = engine.view().unwrap();
@@ -256,5 +257,50 @@ fn a_flipped_byte_in_a_table_is_found_when_read() {
         assert_eq!(error.kind(), Kind::Corruption, "{error:?}");
         let error = view.scan(family, vec![]..vec![0xFF; 5], false, 10, 1_000).unwrap_err();
         assert_eq!(error.kind(), Kind::Corruption, "{error:?}");
+    }
+}
+
+/// Run with `DISTKV_SMALL_DISK` naming an empty directory on a file system of 24 to 64 MiB.
+#[test]
+#[ignore = "needs a small file system"]
+fn a_full_disk_loses_nothing_and_heals() {
+    let small_disk = PathBuf::from(std::env::var_os("DISTKV_SMALL_DISK").unwrap());
+    let (dir, ballast) = (small_disk.join("state"), small_disk.join("ballast"));
+    let engine = open(&dir);
+    fs::write(&ballast, vec![0; 12 * 1024 * 1024]).unwrap();
+    let mut noise = 1_u64;
+    let mut try_write = |number: u32| {
+        let incompressible = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            noise.to_be_bytes()[0]
+        });
+        let key = number.to_be_bytes().to_vec();
+        let mut batch = Batch::new();
+        batch.put(Family::Data, key.clone(), incompressible.take(10_000).collect::<Vec<_>>());
+        batch.put(Family::Meta, key, "");
+        engine.write(batch)
+    };
+    let mut written = 0;
+    let error = loop {
+        match try_write(written) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 10_000, "the file system is not small");
+    };
+    assert_eq!(error.kind(), Kind::StorageFull, "{error:?}");
+    assert_eq!(engine.flush().unwrap_err().kind(), Kind::StorageFull);
+    assert_eq!(numbers(&engine, Family::Data), (0..written).collect::<Vec<_>>());
+
+    fs::remove_file(&ballast).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while let Err(error) = try_write(written) {
+        assert!(std::time::Instant::now() < deadline, "not healed: {error:?}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    drop(engine);
+    let engine = open(&dir);
+    for family in [Family::Data, Family::Meta] {
+        assert_eq!(numbers(&engine, family), (0..=written).collect::<Vec<_>>());
     }
 }

@@ -1,8 +1,8 @@
 //! How RocksDB is set up, and the few things that can be told it.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
-    WriteBufferManager,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DEFAULT_COLUMN_FAMILY_NAME, LogLevel, Options, WriteBufferManager,
 };
 
 use crate::engine::Family;
@@ -78,9 +78,16 @@ impl RocksOptions {
                 cache.clone(),
             ),
         );
-        let families = [Family::Data, Family::Meta]
-            .map(|family| ColumnFamilyDescriptor::new(name(family), self.family(&cache)));
-        (database, families.into())
+        // Two families of four tables make half the limit at worst.
+        let table_bytes = self.memory_limit / (4 * TABLES);
+        let mut families: Vec<_> = [Family::Data, Family::Meta]
+            .map(|family| ColumnFamilyDescriptor::new(name(family), family_of(table_bytes, &cache)))
+            .into();
+        // RocksDB insists on a third one, which stays empty. It is named here to be small: after a
+        // full disk RocksDB goes on once there is room for the largest table there may be.
+        let unused = family_of(MIB / 16, &cache);
+        families.push(ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, unused));
+        (database, families)
     }
 
     fn database(&self) -> Options {
@@ -103,29 +110,29 @@ impl RocksOptions {
         options.set_stats_persist_period_sec(0);
         options
     }
+}
 
-    fn family(&self, cache: &Cache) -> Options {
-        let mut options = Options::default();
-        options.set_compression_type(DBCompressionType::Lz4);
-        // Two families of four tables make half the limit at worst.
-        options.set_write_buffer_size(self.memory_limit / (4 * TABLES));
-        options.set_max_write_buffer_number(TABLES as i32);
-        options.set_block_based_table_factory(&tables(cache));
-        options
-    }
+/// One column family, with tables in memory of that size.
+fn family_of(table_bytes: usize, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(table_bytes);
+    options.set_max_write_buffer_number(TABLES as i32);
+    options.set_block_based_table_factory(&files(cache));
+    options
 }
 
 /// How files are built and read.
-fn tables(cache: &Cache) -> BlockBasedOptions {
-    let mut tables = BlockBasedOptions::default();
-    tables.set_block_cache(cache);
+fn files(cache: &Cache) -> BlockBasedOptions {
+    let mut files = BlockBasedOptions::default();
+    files.set_block_cache(cache);
     // Ten bits a key: one lookup in a hundred reads a block of a file that has not got the key.
-    tables.set_bloom_filter(10.0, false);
+    files.set_bloom_filter(10.0, false);
     // Indexes and filters are cached like blocks, or they would stand outside the memory limit.
-    tables.set_cache_index_and_filter_blocks(true);
-    tables.set_cache_index_and_filter_blocks_with_high_priority(true);
-    tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    tables
+    files.set_cache_index_and_filter_blocks(true);
+    files.set_cache_index_and_filter_blocks_with_high_priority(true);
+    files.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    files
 }
 
 fn clamp(value: u32) -> i32 {
