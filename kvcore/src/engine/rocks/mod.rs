@@ -1,0 +1,174 @@
+//! The engine that keeps its state in files, with RocksDB.
+//!
+//! RocksDB's own log is switched off: the Raft log already is the durable copy of every write, and
+//! one fsync is enough. A write goes into a table in memory, and the tables of both families are
+//! written out together, as one atomic step ("atomic flush"), when they are full and at
+//! [`flush`](Engine::flush). A crash therefore takes both families back to the same earlier moment,
+//! and what it takes away is replayed from the Raft log.
+//!
+//! Memory is bounded by one number, [`RocksOptions::memory_limit`], for cached blocks and for tables
+//! that wait to be written. When the disk is full, writing tables out fails and RocksDB refuses
+//! writes, while reads go on. It looks at the free space every five seconds and carries on by itself
+//! once a table in memory fits (a sixteenth of the memory limit).
+
+mod error;
+mod options;
+mod view;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rocksdb::{
+    ColumnFamily, DBWithThreadMode, FlushOptions, ReadOptions, ReadTier, SingleThreaded,
+    WriteBatch, WriteOptions,
+};
+
+pub use options::RocksOptions;
+
+use self::view::RocksView;
+use super::{Batch, Engine, Family, Operation, View};
+use crate::types::{Error, Kind, Result};
+
+/// The column families are made when the database is opened and never change, which is all that
+/// "single threaded" is about: reads and writes are safe from any thread.
+type Database = DBWithThreadMode<SingleThreaded>;
+
+/// An engine over one directory, which it holds exclusively until it and its last view are dropped.
+/// Dropping it flushes, and waits for that.
+pub struct RocksEngine {
+    database: Arc<Database>,
+    without_log: WriteOptions,
+}
+
+impl RocksEngine {
+    /// Opens the engine in a directory, which is made if it does not exist; the directories above it
+    /// must. What it holds is what was there at the last flush before a crash, or at the last close.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the directory is open already, here or in another process, or when an
+    /// option is out of range; `Corruption` when files are damaged or missing; `StorageFull` when the
+    /// disk is full; `Internal` when the directory cannot be made, read or written.
+    pub fn open(dir: &Path, options: RocksOptions) -> Result<RocksEngine> {
+        options.validate()?;
+        prepare(dir).map_err(|error| error.with("directory", dir.display()))?;
+        let (options, families) = options.build();
+        let database = Database::open_cf_descriptors(&options, dir, families)
+            .map_err(|error| error::on_open(error, dir))?;
+        let mut without_log = WriteOptions::default();
+        without_log.disable_wal(true);
+        Ok(RocksEngine { database: Arc::new(database), without_log })
+    }
+}
+
+/// Makes the directory and makes its name durable. Refuses one that has lost the file which says
+/// what the others are: RocksDB would take it for a new one, and delete them.
+fn prepare(dir: &Path) -> Result<()> {
+    if !dir.try_exists()? {
+        std::fs::create_dir(dir)?;
+        if let Some(parent) = dir.parent() {
+            let here = Path::new(".");
+            let parent = if parent.as_os_str().is_empty() { here } else { parent };
+            std::fs::File::open(parent)?.sync_all()?;
+        }
+    }
+    if dir.join("CURRENT").try_exists()? {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            return Err(Error::new(Kind::Corruption, "the data directory has no file CURRENT")
+                .with("found", path.display()));
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Debug for RocksEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksEngine").field("directory", &self.database.path()).finish()
+    }
+}
+
+impl Drop for RocksEngine {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            // Nothing is lost: the Raft log still has what is not flushed.
+            let directory = self.database.path().display();
+            tracing::warn!(%error, %directory, "the state was not flushed when it was closed");
+        }
+    }
+}
+
+impl Engine for RocksEngine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        let value = self.database.get_cf(handle(&self.database, family)?, key);
+        Ok(value.map_err(error::on_read)?.map(Bytes::from))
+    }
+
+    fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        let value = self.database.get_cf_opt(handle(&self.database, family)?, key, &options);
+        Ok(value.map_err(error::on_read)?.map(Bytes::from))
+    }
+
+    fn write(&self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let data = handle(&self.database, Family::Data)?;
+        let meta = handle(&self.database, Family::Meta)?;
+        let handle = |family: &Family| match family {
+            Family::Data => data,
+            Family::Meta => meta,
+        };
+        let mut writes = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * (batch.len() + 1));
+        for operation in batch.operations() {
+            match operation {
+                Operation::Put { family, key, value } => writes.put_cf(handle(family), key, value),
+                Operation::Delete { family, key } => writes.delete_cf(handle(family), key),
+                Operation::DeleteRange { family, range } => {
+                    writes.delete_range_cf(handle(family), &range.start, &range.end);
+                }
+            }
+        }
+        self.database.write_opt(writes, &self.without_log).map_err(error::on_write)
+    }
+
+    fn view(&self) -> Result<Arc<dyn View>> {
+        Ok(Arc::new(RocksView::new(Arc::clone(&self.database))))
+    }
+
+    fn flush(&self) -> Result<()> {
+        let data = handle(&self.database, Family::Data)?;
+        let meta = handle(&self.database, Family::Meta)?;
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.database.flush_cfs_opt(&[data, meta], &options).map_err(error::on_write)
+    }
+
+    /// Counts files as they lie on disk, compressed, and not what has not been flushed yet.
+    fn approximate_bytes(&self, family: Family, range: Range<Vec<u8>>) -> Result<u64> {
+        if range.start >= range.end {
+            return Ok(0);
+        }
+        let handle = handle(&self.database, family)?;
+        let range = rocksdb::Range::new(&range.start, &range.end);
+        Ok(self.database.get_approximate_sizes_cf(handle, &[range]).iter().sum())
+    }
+}
+
+fn handle(database: &Database, family: Family) -> Result<&ColumnFamily> {
+    let name = options::name(family);
+    database
+        .cf_handle(name)
+        .ok_or_else(|| Error::internal("the database has no such family").with("family", name))
+}
+
+#[cfg(test)]
+#[path = "mod_test.rs"]
+mod tests;
