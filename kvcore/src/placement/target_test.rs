@@ -1,9 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::placement::plan;
+use crate::placement::share::{REPLICA, leader_shares, replica_shares};
 
 const VNODES: u32 = 64;
 
@@ -120,6 +121,27 @@ impl Cluster {
         let preferred: Vec<_> = again.partitions.iter().map(|goal| goal.preferred).collect();
         assert_eq!(preferred, self.preferred, "the target of a target is itself");
     }
+
+    /// That nobody holds or leads more than 1.10 times its share and one.
+    fn check_loads(&self) {
+        let members: Vec<&Weighted> = self.members.iter().collect();
+        let copies = members.len().min(usize::from(self.replication_factor));
+        let partitions = self.nodes.len() as u64;
+        let replicas = replica_shares(&members, partitions, copies);
+        let leaders = leader_shares(&members, partitions);
+        let held = self.members.iter().zip(self.held().into_iter().zip(self.led()));
+        for (member, (held, led)) in held {
+            let (replicas, leaders) = (replicas[&member.node], leaders[&member.node]);
+            assert!(
+                held as u64 * 100 * REPLICA <= replicas * 105 + 100 * REPLICA - 1,
+                "{held} replicas for {replicas}"
+            );
+            assert!(
+                led as u64 * 100 * REPLICA <= leaders * 105 + 100 * REPLICA - 1,
+                "{led} led for {leaders}"
+            );
+        }
+    }
 }
 
 /// Figures of many histories of joins and leaves.
@@ -199,4 +221,210 @@ fn little_moves_and_no_node_is_overloaded() {
     assert!(mean <= 1.05, "mean {mean}");
     assert!(high <= 1.25, "99th percentile {high}");
     assert!(figures.excess <= 1.0, "load above 1.10 x average by {}", figures.excess);
+}
+
+#[test]
+fn an_empty_cluster_holds_nothing() {
+    assert_eq!(target(&[], &[], &equal(3), 3, VNODES), Target::default());
+    let cluster = Cluster::founded(Vec::new(), 4, 3);
+    assert_eq!(cluster.nodes, vec![Vec::new(); 4]);
+    cluster.check();
+}
+
+#[test]
+fn there_are_as_many_replicas_as_nodes_until_there_are_enough() {
+    let mut cluster = Cluster::founded(equal(1), 64, 3);
+    assert_eq!(cluster.held(), [64]);
+    for (node, moves) in [(2, 64), (3, 64)] {
+        assert_eq!(cluster.join(member(node, 1000, "")), moves);
+        cluster.check();
+        assert!(cluster.held().iter().all(|held| *held == 64));
+    }
+    assert_eq!(cluster.join(member(4, 1000, "")), 45, "0.95 x 48");
+    assert_eq!(cluster.leave(3), 45, "what the leaver held");
+    assert_eq!(cluster.leave(0), 0, "two nodes hold everything already");
+    cluster.check();
+    assert_eq!(cluster.held(), [64, 64]);
+}
+
+#[test]
+fn the_heaviest_gives_up_what_is_too_much() {
+    let mut cluster = Cluster::founded(equal(6), 64, 5);
+    let before = cluster.nodes.clone();
+    cluster.replication_factor = 3;
+    assert_eq!(cluster.settle(), 0);
+    cluster.check();
+    for (now, before) in cluster.nodes.iter().zip(&before) {
+        assert!(now.iter().all(|node| before.contains(node)));
+    }
+    let held = cluster.held();
+    assert!(held.iter().all(|held| (30..=34).contains(held)), "{held:?}");
+}
+
+#[test]
+fn a_founding_follows_the_ring_while_there_is_room() {
+    let members = equal(8);
+    let ring = Ring::new(&members, VNODES);
+    let cluster = Cluster::founded(members, 64, 3);
+    let mut first = ring.order(PartitionId(0), 64);
+    assert!(cluster.preferred[0] == first.first().copied());
+    first.truncate(3);
+    first.sort_unstable();
+    assert_eq!(cluster.nodes[0], first);
+}
+
+#[test]
+fn the_order_and_repetition_of_members_do_not_matter() {
+    let mut cluster = Cluster::founded(equal(9), 64, 3);
+    cluster.members.remove(4);
+    cluster.members.push(member(7, 1500, "a"));
+    let expected = cluster.target();
+    let mut chance = SplitMix(7);
+    for _ in 0..20 {
+        let (left, right) = (chance.below(9), chance.below(9));
+        cluster.members.swap(left, right);
+        for nodes in &mut cluster.nodes {
+            nodes.rotate_left(1);
+        }
+        assert_eq!(cluster.target(), expected);
+    }
+    cluster.members.push(cluster.members[0].clone());
+    assert_eq!(cluster.target(), expected);
+}
+
+#[test]
+fn a_node_of_twice_the_weight_gets_twice_as_much() {
+    let mut members = equal(9);
+    members.push(member(7, 2000, ""));
+    let at_once = Cluster::founded(members, 64, 3);
+    let mut later = Cluster::founded(equal(9), 64, 3);
+    later.join(member(7, 2000, ""));
+    for cluster in [at_once, later] {
+        cluster.check();
+        // The share of the others is 64 x 3 / 11 = 17.5 replicas and 64 / 11 = 5.8 leaderships.
+        let (held, led) = (cluster.held(), cluster.led());
+        assert!((33..=37).contains(&held[9]), "{held:?}");
+        assert!(held[..9].iter().all(|held| (16..=19).contains(held)), "{held:?}");
+        assert!((11..=13).contains(&led[9]), "{led:?}");
+        assert!(led[..9].iter().all(|led| (5..=7).contains(led)), "{led:?}");
+    }
+}
+
+#[test]
+fn a_node_too_strong_for_the_others_gets_every_partition_once() {
+    let members = vec![member(1, 1000, ""), member(2, 1000, ""), member(3, 1000, "")];
+    let mut cluster = Cluster::founded(members, 64, 2);
+    cluster.join(member(4, 100_000, ""));
+    cluster.check();
+    let held = cluster.held();
+    assert!(held[3] >= 60, "{held:?}");
+    assert!(held[..3].iter().all(|held| (20..=23).contains(held)), "{held:?}");
+}
+
+#[test]
+fn every_partition_spans_three_zones() {
+    let zones = ["a", "b", "c", "a", "b", "c", "a", "a"];
+    let members = (1..).zip(zones).map(|(node, zone)| member(node, 1000, zone));
+    let mut cluster = Cluster::founded(members.collect(), 64, 3);
+    cluster.check();
+    for nodes in &cluster.nodes {
+        assert_eq!(cluster.zones(nodes), 3);
+    }
+    // Four nodes share the copy of zone a, and two each those of b and c.
+    for (held, zone) in cluster.held().into_iter().zip(zones) {
+        let share = if zone == "a" { 16 } else { 32 };
+        assert!(held * 20 >= share * 18 && held * 20 <= share * 22, "{held} in zone {zone}");
+    }
+    // When zone c is lost, and only then, another zone has two copies.
+    cluster.leave(5);
+    cluster.leave(2);
+    cluster.check();
+    for nodes in &cluster.nodes {
+        assert_eq!((nodes.len(), cluster.zones(nodes)), (3, 2));
+    }
+    // When it comes back as one node, that one gets a copy of everything, and no more moves.
+    assert_eq!(cluster.join(member(9, 1000, "c")), 64);
+    cluster.check();
+}
+
+#[test]
+fn a_preferred_leader_stays_while_it_can() {
+    let mut cluster = Cluster::founded(equal(6), 64, 3);
+    let before = cluster.preferred.clone();
+    cluster.leave(0);
+    let gone = before
+        .iter()
+        .filter(|leader| !cluster.members.iter().any(|member| Some(member.node) == **leader));
+    let changed = before.iter().zip(&cluster.preferred).filter(|(was, is)| was != is).count();
+    assert!(changed <= gone.count() + 3, "{changed} changed");
+    cluster.join(member(7, 1000, ""));
+    let led = cluster.led();
+    assert!(led.iter().all(|led| (10..=12).contains(led)), "{led:?}");
+}
+
+#[test]
+fn leadership_is_shared_again_when_one_has_it_all() {
+    let mut cluster = Cluster::founded(equal(3), 64, 3);
+    let first = cluster.members[0].node;
+    cluster.preferred = vec![Some(first); 64];
+    assert_eq!(cluster.settle(), 0);
+    cluster.check();
+    assert!(cluster.led().iter().all(|led| (20..=23).contains(led)), "{:?}", cluster.led());
+}
+
+/// One change of a cluster.
+#[derive(Clone, Debug)]
+enum Change {
+    Join(Weighted),
+    Leave(usize),
+}
+
+fn any_member() -> impl Strategy<Value = Weighted> {
+    let zone = prop::sample::select(vec!["", "a", "b", "c", "d"]);
+    let weight = prop::sample::select(vec![250, 500, 1000, 1000, 1000, 2000, 4000]);
+    (any::<u64>(), weight, zone).prop_map(|(node, weight, zone)| member(node, weight, zone))
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![any_member().prop_map(Change::Join), any::<usize>().prop_map(Change::Leave)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_the_members_a_target_is_sound_and_final(
+        members in prop::collection::vec(any_member(), 0..12),
+        changes in prop::collection::vec(any_change(), 1..8),
+        bits in 0..7u32,
+        replication_factor in 1..6u8,
+    ) {
+        let mut cluster = Cluster::founded(members, 1 << bits, replication_factor);
+        cluster.check();
+        for change in changes {
+            match change {
+                Change::Join(member) => { cluster.join(member); }
+                Change::Leave(_) if cluster.members.is_empty() => continue,
+                Change::Leave(index) => { cluster.leave(index % cluster.members.len()); }
+            }
+            cluster.check();
+            cluster.check_loads();
+        }
+    }
+
+    #[test]
+    fn whatever_is_in_place_a_target_is_sound_and_final(
+        members in prop::collection::vec(any_member(), 1..10),
+        held in prop::collection::vec(prop::collection::vec(0..12usize, 0..6), 32),
+        replication_factor in 1..6u8,
+    ) {
+        // Some of what is held is on strangers, and some twice.
+        let node = |index: &usize| members.get(*index).map_or(NodeId(3), |member| member.node);
+        let nodes: Vec<Vec<NodeId>> =
+            held.iter().map(|held| held.iter().map(node).collect()).collect();
+        let preferred = nodes.iter().map(|nodes| nodes.last().copied()).collect();
+        let mut cluster = Cluster { members: members.clone(), nodes, preferred, replication_factor };
+        cluster.settle();
+        cluster.check();
+    }
 }
