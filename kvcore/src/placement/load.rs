@@ -78,15 +78,20 @@ impl Loads {
         self.by_node.values().all(|load| load.held >= load.least() && load.held <= load.cap())
     }
 
-    /// Whether the exchange of one from `donor` to `taker` is called for, because one of them is
-    /// outside its bounds, and an improvement: it lowers the sum of held²/share over all nodes,
-    /// which is why exchanges come to an end.
+    /// Whether it is worth it that `taker` gets one from `donor`.
+    ///
+    /// It is when one of them comes within its bounds, or nearer to them, and the other does not
+    /// leave them; or when both are on the wrong side, and the heavier gives to the lighter. So an
+    /// exchange lowers the number by which all nodes together are out of bounds, or keeps that and
+    /// lowers the sum of held²/share: exchanges come to an end.
     pub(super) fn is_worth(&self, taker: NodeId, donor: NodeId) -> bool {
         let (Some(to), Some(from)) = (self.by_node.get(&taker), self.by_node.get(&donor)) else {
             return false;
         };
-        let called_for = to.held < to.least() || from.held > from.cap();
-        called_for && (2 * to.held + 1) * from.share + to.share < 2 * from.held * to.share
+        let (lacks, exceeds) = (to.held < to.least(), from.held > from.cap());
+        let (has_room, can_spare) = (to.held < to.cap(), from.held > from.least());
+        let is_lighter = (2 * to.held + 1) * from.share + to.share < 2 * from.held * to.share;
+        (lacks && (can_spare || is_lighter)) || (exceeds && (has_room || is_lighter))
     }
 
     /// Every node, the one that should take first.
