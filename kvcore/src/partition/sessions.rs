@@ -65,7 +65,7 @@ impl Sessions {
             let Some((last, _)) = page.last() else { return Ok(()) };
             range.start = [last.as_ref(), &[0]].concat();
             for (key, value) in page {
-                let (id, sequence) = keys::parse_session(self.group, &key).ok_or_else(damaged)?;
+                let (id, sequence) = keys::parse_session(&key).ok_or_else(damaged)?;
                 let session = self.known.entry(id).or_default();
                 if sequence == HEADER {
                     session.lowest =

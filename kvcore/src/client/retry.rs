@@ -1,0 +1,108 @@
+//! Trying again until an answer or the deadline comes.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::time::Instant;
+
+use crate::types::{Error, Kind, Result};
+
+/// The longest one attempt waits. A node that hangs without losing its link is given up after that.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// Makes attempts until one succeeds, fails for good, or the time is up. Each is told how long it may
+/// take.
+pub(super) async fn until<T, F>(
+    timeout: Duration,
+    seed: u64,
+    mut attempt: impl FnMut(Duration) -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let deadline = Instant::now() + timeout;
+    let mut delays = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(5))
+        .with_max_delay(Duration::from_millis(200))
+        .with_jitter()
+        .with_jitter_seed(seed)
+        .without_max_times()
+        .build();
+    let mut maybe_applied = false;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let error = match attempt(left.min(ATTEMPT)).await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        maybe_applied |= error.kind() == Kind::Timeout;
+        if !again(error.kind()) {
+            return Err(honest(error, maybe_applied));
+        }
+        let delay = delays.next().unwrap_or(ATTEMPT);
+        if Instant::now() + delay >= deadline {
+            return Err(honest(error.with("timeout_ms", timeout.as_millis()), maybe_applied));
+        }
+        tokio::time::sleep(delay).await;
+    }
+}
+
+fn again(kind: Kind) -> bool {
+    matches!(kind, Kind::Unavailable | Kind::Timeout | Kind::Overloaded)
+}
+
+/// An attempt that said "not applied" speaks only for itself: if an earlier one may have been applied,
+/// the call may have been. A verdict of the partition itself does speak for all of them.
+fn honest(error: Error, maybe_applied: bool) -> Error {
+    let of_one_attempt =
+        matches!(error.kind(), Kind::Unavailable | Kind::Overloaded | Kind::Closed | Kind::WrongCluster);
+    match maybe_applied && of_one_attempt {
+        true => error.into_kind(Kind::Timeout),
+        false => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn outcomes(kinds: &[Option<Kind>]) -> Result<usize> {
+        let mut made = 0;
+        until(Duration::from_secs(5), 1, |_| {
+            let kind = kinds.get(made).copied().flatten();
+            made += 1;
+            let made = made;
+            async move { kind.map_or(Ok(made), |kind| Err(Error::new(kind, "no"))) }
+        })
+        .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_again_what_may_be_better_later() {
+        let kinds = [Some(Kind::Unavailable), Some(Kind::Overloaded), Some(Kind::Timeout), None];
+        assert_eq!(outcomes(&kinds).await.unwrap(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_at_once_on_what_will_not_change() {
+        let error = outcomes(&[Some(Kind::TooLarge), None]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::TooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_holds() {
+        let before = Instant::now();
+        let error = outcomes(&[Some(Kind::Unavailable); 10_000]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(before.elapsed() <= Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_outcome_stays_unknown() {
+        let mut kinds = [Some(Kind::Unavailable); 10_000];
+        kinds[0] = Some(Kind::Timeout);
+        assert_eq!(outcomes(&kinds).await.unwrap_err().kind(), Kind::Timeout);
+        let refused = outcomes(&[Some(Kind::Timeout), Some(Kind::Conflict)]).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Conflict);
+    }
+}

@@ -1,0 +1,170 @@
+//! The verbs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::retry;
+use super::router::Router;
+use super::session::Session;
+use crate::rpc::Peer;
+use crate::rpc::message::{self, execute, executed, reply, request};
+use crate::types::{Error, Kind, Limits, Mutation, Outcome, Result, Revision, Seam};
+
+/// How a client reaches the cluster.
+#[derive(Clone)]
+pub enum Way {
+    /// Through the node in this process, which finds the leader itself.
+    Here(Peer),
+    /// Over the network, with a picture of its own.
+    Routed(Router),
+}
+
+/// The verbs over a cluster. Cheap to clone; all clones share one session.
+#[derive(Clone)]
+pub struct Client {
+    way: Way,
+    session: Session,
+    seam: Seam,
+    limits: Limits,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Client {
+    /// A client with a new session.
+    pub fn new(way: Way, limits: Limits, seam: Seam) -> Client {
+        let session = Session::new(seam.clone());
+        Client { way, session, seam, limits, in_flight: Arc::default() }
+    }
+
+    /// Sets the value of a key; its new revision.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge`, `Overloaded`, `Unavailable`, `Timeout`, `SessionExpired`, and
+    /// what the leader met: `StorageFull`, `Internal`.
+    pub async fn put(&self, key: Bytes, value: Bytes, timeout: Duration) -> Result<Revision> {
+        self.limits.check_key(&key)?;
+        self.limits.check_value(&value)?;
+        match self.mutate(Mutation::Put { key, value }, timeout).await? {
+            Outcome::Put { revision } => Ok(revision),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Removes a key; whether it existed.
+    ///
+    /// # Errors
+    /// As [`put`](Client::put).
+    pub async fn delete(&self, key: Bytes, timeout: Duration) -> Result<bool> {
+        self.limits.check_key(&key)?;
+        match self.mutate(Mutation::Delete { key }, timeout).await? {
+            Outcome::Deleted { existed } => Ok(existed),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The value of a key as of now, with its revision; nothing if it is absent.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `TooLarge`, `Overloaded`, `Unavailable`, `Timeout`, and what the leader met.
+    pub async fn get(&self, key: Bytes, timeout: Duration) -> Result<Option<(Bytes, Revision)>> {
+        self.limits.check_key(&key)?;
+        let _room = self.room(key.len())?;
+        let operation = execute::Operation::Get(message::Get { key: key.clone(), consistency: 0 });
+        let execute =
+            message::Execute { operation: Some(operation), ..message::Execute::default() };
+        match self.execute(&key, execute, timeout).await?.result {
+            Some(executed::Result::Value(value)) if value.found => {
+                Ok(Some((value.value, value.revision)))
+            }
+            Some(executed::Result::Value(_)) => Ok(None),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What a node says of itself and its cluster, as JSON.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`.
+    pub async fn describe(&self, timeout: Duration) -> Result<Bytes> {
+        let described = retry::until(timeout, self.seam.entropy.next_u64(), |left| {
+            let peer = match &self.way {
+                Way::Here(peer) => peer.clone(),
+                Way::Routed(router) => router.anybody(),
+            };
+            peer.call(request::Body::Describe(message::Describe {}), left)
+        });
+        match described.await? {
+            reply::Body::Described(described) => Ok(described.json),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn mutate(&self, mutation: Mutation, timeout: Duration) -> Result<Outcome> {
+        let _room = self.room(mutation.weight())?;
+        let key = mutation.key().clone();
+        let under_way = self.session.begin(mutation, timeout);
+        let execute = message::Execute::from(under_way.command.clone());
+        Outcome::try_from(self.execute(&key, execute, timeout).await?)
+    }
+
+    async fn execute(
+        &self,
+        key: &Bytes,
+        execute: message::Execute,
+        timeout: Duration,
+    ) -> Result<message::Executed> {
+        retry::until(timeout, self.seam.entropy.next_u64(), |left| {
+            let peer = match &self.way {
+                Way::Here(peer) => peer.clone(),
+                Way::Routed(router) => router.peer(key),
+            };
+            let call = peer.call(request::Body::Execute(execute.clone()), left);
+            async move {
+                let answer = call.await;
+                if let Way::Routed(router) = &self.way {
+                    match &answer {
+                        Ok(reply::Body::Executed(executed)) => router.heard(executed.epoch),
+                        Ok(_) => {}
+                        Err(_) => router.failed(key),
+                    }
+                }
+                match answer? {
+                    reply::Body::Executed(executed) => Ok(executed),
+                    _ => Err(unexpected()),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Room for a request of that many bytes, until it is dropped.
+    fn room(&self, bytes: usize) -> Result<Room> {
+        let limit = self.limits.inflight_bytes;
+        let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
+        let room = Room { in_flight: self.in_flight.clone(), bytes };
+        if before.saturating_add(bytes) > limit {
+            return Err(Error::new(Kind::Overloaded, "too many bytes in flight")
+                .with("bytes", before)
+                .with("limit", limit));
+        }
+        Ok(room)
+    }
+}
+
+struct Room {
+    in_flight: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+fn unexpected() -> Error {
+    Error::internal("a request was answered with something else")
+}
