@@ -1,0 +1,269 @@
+//! Floor 1: the disk of the Raft logs.
+//!
+//! A node takes part in many Raft groups, and each keeps a log: entries that were agreed on or may
+//! be, the vote, how far the log was trimmed. What a group acknowledges must be on stable storage, and
+//! making something stable costs a sync, which takes as long for one record as for a thousand. So all
+//! groups of a node share one log on disk, a [`Wal`], and one thread that writes it. While a sync is
+//! under way the records of all groups gather in a [`queue`]; the [`writer`] takes them all, writes
+//! them with one call, syncs once, and then tells everyone who waits. The busier the node, the more
+//! is paid for with each sync.
+//!
+//! A group holds a [`Log`]. Each call changes the group's memory ([`group`]) at once and puts a
+//! [`record`] into the queue; its callback comes when the record is durable. Reading goes to memory for
+//! the newest entries and to the files for the others ([`read`]), where every record carries a
+//! checksum and says whose it is.
+//!
+//! On disk the log is a row of [`segment`] files of equal size, filled one after the other with
+//! [`batch`]es: all that went out with one sync, under one number and one checksum. When the log is
+//! opened, [`recovery`] plays the batches back and rebuilds the groups' memory ([`replay`]). The last
+//! batch may be torn by a power failure, but nobody was told that it was written, so it is left out.
+//! A damaged batch with a good one behind it is another matter: something acknowledged is lost, and
+//! the log refuses to open with `Corruption` rather than serve less than it promised. Opening never
+//! writes behind a torn end but begins a fresh segment.
+//!
+//! Entries that were purged or replaced stay in their files until the [`keeper`], a second thread,
+//! frees the oldest segment as a whole. What is still alive in it is written again at the end of the
+//! log first, when that is little, so that an idle group does not keep everyone's segments. The keeper
+//! also prepares the next segment, filled with zeroes ahead of time: syncing into a file that exists is
+//! nearly twice as fast as growing one.
+//!
+//! A failed write or sync is final: after it nobody can know what is on disk. Everyone who waits and
+//! everyone who comes gets the error, `StorageFull` for a full disk, until the log is closed and opened
+//! again, which finds out what is there. All file calls go through [`disk`], so that tests can
+//! make them fail and forget.
+//!
+//! `docs/format.md` describes every byte.
+
+mod batch;
+pub mod disk;
+mod group;
+mod keeper;
+mod log;
+mod options;
+mod queue;
+mod read;
+mod record;
+mod recovery;
+mod replay;
+mod segment;
+mod writer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, ThreadId};
+
+use parking_lot::Mutex;
+
+use crate::types::{Error, Kind, Result};
+
+use disk::{Disk, RealDisk};
+use group::{Contents, Effect, Group};
+use keeper::{Keeper, Signals};
+use queue::Queue;
+use segment::Segments;
+use writer::Writer;
+
+pub use group::State;
+pub use log::Log;
+pub use options::Options;
+pub use record::{Position, Record, Tag};
+
+/// Called once with the outcome of an operation. See [`Log`] for the thread it is called on.
+pub type Done = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// How much disk the log takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// The number of segments.
+    pub segments: usize,
+    /// Their size together, in bytes, without spare files.
+    pub bytes: u64,
+    /// Bytes of records in them that must be kept.
+    pub live_bytes: u64,
+}
+
+/// The log of a node. Cheap to clone; thread-safe. It is closed by [`Wal::close`], or when the last
+/// clone is dropped; [`Log`]s do not keep it open. Nobody else may have the directory open.
+#[derive(Clone)]
+pub struct Wal {
+    owner: Arc<Owner>,
+}
+
+/// What the handles and the threads share.
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: Options,
+    queue: Queue,
+    segments: Segments,
+    keeper: Signals,
+    /// Locked before any group.
+    groups: Mutex<HashMap<Tag, Arc<Group>>>,
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    ids: [ThreadId; 2],
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Wal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal").field("dir", &self.owner.shared.dir).finish_non_exhaustive()
+    }
+}
+
+impl Wal {
+    /// Opens the log in `dir`, which is created when it is not there: reads it back and starts the
+    /// threads.
+    ///
+    /// # Errors
+    /// `Corruption`, naming the file and the offset, when something acknowledged is damaged or
+    /// missing; `Unsupported` when a newer version wrote it; `InvalidArgument` for options that make
+    /// no sense; `StorageFull` or `Internal` when the file system fails.
+    pub fn open(dir: &Path, options: Options) -> Result<Wal> {
+        Wal::open_on(Arc::new(RealDisk), dir, options)
+    }
+
+    /// Opens the log on another file system.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Wal> {
+        options.check()?;
+        let found = recovery::recover(&*disk, dir, options.segment_bytes)?;
+        let group = |(tag, contents)| (tag, Arc::new(Group::new(tag, contents)));
+        let shared = Arc::new(Shared {
+            disk,
+            dir: dir.to_owned(),
+            queue: Queue::new(options.batch_bytes, options.queue_bytes),
+            options,
+            segments: Segments::new(found.segments, found.spares),
+            keeper: Signals::default(),
+            groups: Mutex::new(found.groups.into_iter().map(group).collect()),
+        });
+        let writer = Writer::new(shared.clone(), found.next_segment, found.next_sequence);
+        let keeper = Keeper::new(shared.clone(), found.next_spare);
+        let writer = spawn("distkv-wal", move || writer.run())?;
+        let keeper = match spawn("distkv-wal-keep", move || keeper.run()) {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                shared.queue.close();
+                return Err(error);
+            }
+        };
+        let ids = [writer.thread().id(), keeper.thread().id()];
+        let threads = Mutex::new(vec![keeper, writer]);
+        Ok(Wal { owner: Arc::new(Owner { shared, ids, threads }) })
+    }
+
+    /// The log of one group, empty when it is not known. All handles of a tag share one log.
+    ///
+    /// # Errors
+    /// `Closed`, or what the log failed with.
+    pub fn log(&self, tag: Tag) -> Result<Log> {
+        let shared = &self.owner.shared;
+        shared.queue.check()?;
+        let mut groups = shared.groups.lock();
+        let new = || Arc::new(Group::new(tag, Contents::default()));
+        let group = groups.entry(tag).or_insert_with(new).clone();
+        Ok(Log::new(shared.clone(), group))
+    }
+
+    /// The logs that hold something, in order.
+    pub fn tags(&self) -> Vec<Tag> {
+        let groups = self.owner.shared.groups();
+        let held = groups.iter().filter(|group| !group.lock().is_blank());
+        let mut tags: Vec<Tag> = held.map(|group| group.tag).collect();
+        tags.sort_unstable();
+        tags
+    }
+
+    /// Whether more waits for the disk than `Options::queue_bytes`. Nothing is refused then, as Raft
+    /// takes a refused write for a broken disk: whoever proposes new entries should ask first and
+    /// answer `Overloaded`.
+    pub fn pressure(&self) -> bool {
+        self.owner.shared.queue.pressure()
+    }
+
+    /// How much disk the log takes, for whoever trims logs to a budget.
+    pub fn usage(&self) -> Usage {
+        let shared = &self.owner.shared;
+        let (segments, bytes) = shared.segments.total();
+        Usage { segments, bytes, live_bytes: shared.live().values().sum() }
+    }
+
+    /// Writes and syncs what is queued, then ends the threads. Every later call answers `Closed`, and
+    /// so does another `close` what the first one did.
+    ///
+    /// # Errors
+    /// What the log failed with, if it did; `WouldDeadlock` in a callback of the log.
+    pub fn close(&self) -> Result<()> {
+        self.owner.close()
+    }
+}
+
+impl Owner {
+    fn close(&self) -> Result<()> {
+        self.shared.keeper.stop();
+        self.shared.queue.close();
+        if self.ids.contains(&thread::current().id()) {
+            return Err(Error::new(Kind::WouldDeadlock, "the log cannot wait for its own callback"));
+        }
+        let mut panicked = false;
+        for thread in self.threads.lock().drain(..) {
+            panicked |= thread.join().is_err();
+        }
+        match self.shared.queue.failure() {
+            Some(error) => Err(error),
+            None if panicked => Err(Error::internal("a thread of the log panicked")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the log was not closed cleanly");
+        }
+    }
+}
+
+impl Shared {
+    /// All groups, at this moment.
+    fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().values().cloned().collect()
+    }
+
+    /// Live bytes by segment, over all groups.
+    fn live(&self) -> BTreeMap<u64, u64> {
+        let mut live = BTreeMap::new();
+        for group in self.groups() {
+            for (segment, bytes) in group.lock().live() {
+                *live.entry(*segment).or_default() += *bytes;
+            }
+        }
+        live
+    }
+
+    /// Calls back when everything queued so far is durable.
+    fn barrier(&self, done: Done) {
+        let mut done = Some(done);
+        let added = self.queue.open().and_then(|queue| {
+            queue.add(None, &mut done, |_| Ok(Effect::None))
+        });
+        if let (Err(error), Some(done)) = (added, done) {
+            done(Err(error));
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
+        Error::internal("a thread of the log could not be started").because(error)
+    })
+}
