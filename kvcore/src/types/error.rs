@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn a_message_ends_with_its_pairs() {
-        let error = Error::new(Kind::InvalidArgument, "address does not parse").with("value", "x:y");
+        let error =
+            Error::new(Kind::InvalidArgument, "address does not parse").with("value", "x:y");
         assert_eq!(error.to_string(), "address does not parse value=`x:y`");
         assert_eq!(format!("{error:?}"), "InvalidArgument: address does not parse value=`x:y`");
     }

@@ -99,13 +99,12 @@ fn differs<T: PartialEq + std::fmt::Display>(
     cluster: T,
 ) -> Result<()> {
     match asked {
-        Some(asked) if asked != cluster => Err(Error::new(
-            Kind::InvalidArgument,
-            "the cluster was founded with another setting",
-        )
-        .with("setting", name)
-        .with("asked", asked)
-        .with("cluster", cluster)),
+        Some(asked) if asked != cluster => {
+            Err(Error::new(Kind::InvalidArgument, "the cluster was founded with another setting")
+                .with("setting", name)
+                .with("asked", asked)
+                .with("cluster", cluster))
+        }
         _ => Ok(()),
     }
 }
