@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
-use openraft::{Config, ReadPolicy, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
 
 use super::inbox::Inbox;
 use super::log_store::LogStore;
@@ -93,7 +93,12 @@ impl Group {
                     .because(error)
             })?;
         let inbox = Arc::new(Inbox::new(raft.clone()));
-        Ok(Group { tag, raft, inbox, log })
+        let group = Group { tag, raft, inbox, log };
+        // Nobody else can be leading: no need to wait for a timer to say so.
+        if group.voters().voters == BTreeSet::from([tag.replica]) {
+            group.raft.trigger().elect(false).await.map_err(|fatal| group.stopped(fatal))?;
+        }
+        Ok(group)
     }
 
     /// Whose membership this is.
@@ -224,6 +229,16 @@ impl Group {
     pub async fn change_voters(&self, voters: &BTreeSet<ReplicaId>) -> Result<()> {
         let voters: BTreeSet<u64> = voters.iter().map(|replica| replica.0).collect();
         let changed = self.raft.change_membership(voters, false).await;
+        changed.map(drop).map_err(|error| self.not_changed(error))
+    }
+
+    /// Lets go of replicas that only listen.
+    ///
+    /// # Errors
+    /// `Unavailable` if this replica does not lead or another change is under way.
+    pub async fn remove_learners(&self, learners: &BTreeSet<ReplicaId>) -> Result<()> {
+        let gone: BTreeSet<u64> = learners.iter().map(|replica| replica.0).collect();
+        let changed = self.raft.change_membership(ChangeMembers::RemoveNodes(gone), true).await;
         changed.map(drop).map_err(|error| self.not_changed(error))
     }
 

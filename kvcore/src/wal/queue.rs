@@ -224,19 +224,20 @@ impl Open<'_> {
         fill: impl FnOnce(&mut Batch) -> Result<Effect>,
     ) -> Result<()> {
         let full = |batch: &Batch| batch.bytes() >= self.queue.batch_bytes;
-        if self.state.batches.back().is_none_or(full) {
-            let batch = self.state.new_batch();
+        let state = &mut *self.state;
+        if state.batches.back().is_none_or(full) {
+            let batch = state.new_batch();
             self.queue.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
-            self.state.batches.push_back(batch);
+            state.batches.push_back(batch);
         }
-        let Some(batch) = self.state.batches.back_mut() else {
+        let Some(batch) = state.batches.back_mut() else {
             return Err(Error::internal("the queue of the log lost a batch"));
         };
         let before = batch.bytes();
         let effect = fill(batch)?;
         if let (Effect::Removed, Some(group)) = (&effect, group) {
             // It would otherwise be written behind the removal and bring a log back to life.
-            self.state.committed.remove(&group.tag);
+            state.committed.remove(&group.tag);
         }
         batch.ops.push(Op { group: group.cloned(), effect, done: done.take().map(Waiter) });
         self.queue.bytes.fetch_add(batch.bytes() - before, Ordering::Relaxed);

@@ -1,0 +1,65 @@
+//! What all parts of a running node share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::host::Host;
+use super::storage::Storage;
+use crate::metadata::{Change, Decision, Metadata, State};
+use crate::rpc::message::{self, reply, request};
+use crate::rpc::Pool;
+use crate::types::config::NodeConfig;
+use crate::types::{ClusterId, Error, Kind, NodeId, Result, Seam};
+
+/// A running node, as its parts see it.
+pub(super) struct Core {
+    pub(super) node: NodeId,
+    pub(super) cluster: ClusterId,
+    pub(super) address: String,
+    pub(super) config: NodeConfig,
+    pub(super) pool: Pool,
+    pub(super) storage: Arc<Storage>,
+    pub(super) metadata: Metadata,
+    pub(super) host: Host,
+    pub(super) seam: Seam,
+}
+
+impl Core {
+    /// The newest map here.
+    pub(super) fn state(&self) -> Arc<State> {
+        self.metadata.state()
+    }
+
+    /// The members with a live link, and this node.
+    pub(super) fn reachable(&self) -> BTreeSet<NodeId> {
+        let mut reachable = self.pool.linked().borrow().clone();
+        reachable.insert(self.node);
+        reachable
+    }
+
+    /// Gets a change decided, here or at the node that leads the metadata group.
+    ///
+    /// # Errors
+    /// `Unavailable` if nobody is known to lead it; else as [`Metadata::decide`].
+    pub(super) async fn decide(&self, change: &Change, timeout: Duration) -> Result<Decision> {
+        if self.metadata.group().leads() {
+            let decided = tokio::time::timeout(timeout, self.metadata.decide(change)).await;
+            return decided.unwrap_or_else(|_| {
+                Err(Error::new(Kind::Timeout, "the change was not decided in time")
+                    .with("timeout_ms", timeout.as_millis()))
+            });
+        }
+        let leader = match self.metadata.group().leader() {
+            Some((_, node)) if node != self.node => node,
+            _ => {
+                return Err(Error::new(Kind::Unavailable, "the metadata group has no leader"));
+            }
+        };
+        let propose = message::Propose { command: change.encode()? };
+        match self.pool.node(leader).call(request::Body::Propose(propose), timeout).await? {
+            reply::Body::Proposed(proposed) => Decision::decode(&proposed.outcome)?.into_result(),
+            _ => Err(Error::internal("a change was answered with something else")),
+        }
+    }
+}

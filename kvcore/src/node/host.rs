@@ -1,0 +1,122 @@
+//! The replicas on this node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::storage::Storage;
+use crate::engine::{Batch, Family, keys};
+use crate::metadata::State;
+use crate::partition::{Replica, ReplicaOptions};
+use crate::rpc::Pool;
+use crate::types::config::NodeConfig;
+use crate::types::{GroupId, NodeId, PartitionId, ReplicaId, Result, Seam};
+use crate::wal::Tag;
+
+/// Runs the replicas that the map places on this node.
+pub(super) struct Host {
+    node: NodeId,
+    config: NodeConfig,
+    pool: Pool,
+    storage: Arc<Storage>,
+    seam: Seam,
+    replicas: RwLock<BTreeMap<PartitionId, Arc<Replica>>>,
+}
+
+impl Host {
+    pub(super) fn new(
+        node: NodeId,
+        config: NodeConfig,
+        pool: Pool,
+        storage: Arc<Storage>,
+        seam: Seam,
+    ) -> Host {
+        Host { node, config, pool, storage, seam, replicas: RwLock::default() }
+    }
+
+    /// The replica of a partition, if there is one here.
+    pub(super) fn replica(&self, partition: PartitionId) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&partition).cloned()
+    }
+
+    /// All replicas here.
+    pub(super) fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    /// Makes the replicas here those of the map: starts what is missing, retires what has left, and
+    /// starts anew what stopped by itself. Whether all of it worked.
+    pub(super) async fn reconcile(&self, state: &State) -> bool {
+        let mut complete = true;
+        for partition in (0..state.config.partitions).map(PartitionId) {
+            let wanted = state.hosted(partition, self.node);
+            let done = self.settle(state, partition, wanted).await;
+            if let Err(error) = done {
+                tracing::error!(%partition, %error, "replica cannot be run");
+                complete = false;
+            }
+        }
+        complete
+    }
+
+    async fn settle(
+        &self,
+        state: &State,
+        partition: PartitionId,
+        wanted: Option<ReplicaId>,
+    ) -> Result<()> {
+        if let Some(running) = self.replica(partition) {
+            let healthy = running.group().health().running;
+            if wanted == Some(running.id()) && healthy {
+                return Ok(());
+            }
+            self.replicas.write().remove(&partition);
+            running.stop().await;
+            if wanted != Some(running.id()) {
+                self.erase(partition, running.id()).await?;
+            }
+        }
+        let Some(replica) = wanted else { return Ok(()) };
+        let started = self.start(partition, replica).await?;
+        // A partition begins with one replica that was placed when the cluster was founded. Any other
+        // gets its members from the replicas that are there.
+        let alone = state.destined(partition).len() == 1 && !state.moves.contains_key(&partition);
+        if alone {
+            started.found(self.node).await?;
+        }
+        self.replicas.write().insert(partition, Arc::new(started));
+        Ok(())
+    }
+
+    async fn start(&self, partition: PartitionId, replica: ReplicaId) -> Result<Replica> {
+        let tag = Tag { group: GroupId::Partition(partition), replica };
+        Replica::start(ReplicaOptions {
+            partition,
+            replica,
+            log: self.storage.log(tag)?,
+            engine: self.storage.engine(),
+            pool: self.pool.clone(),
+            timers: self.config.timers.clone(),
+            limits: self.config.limits.clone(),
+            seam: self.seam.clone(),
+        })
+        .await
+    }
+
+    /// Deletes what a replica that has left kept here.
+    async fn erase(&self, partition: PartitionId, replica: ReplicaId) -> Result<()> {
+        let group = GroupId::Partition(partition);
+        let mut batch = Batch::default();
+        batch.delete_range(Family::Data, keys::data_range(group));
+        batch.delete_range(Family::Meta, keys::meta_range(group));
+        self.storage.engine().write(batch)?;
+        self.storage.forget(Tag { group, replica }).await
+    }
+
+    /// Stops all replicas.
+    pub(super) async fn stop(&self) {
+        let replicas = std::mem::take(&mut *self.replicas.write());
+        futures::future::join_all(replicas.values().map(|replica| replica.stop())).await;
+    }
+}

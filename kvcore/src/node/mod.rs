@@ -1,0 +1,30 @@
+//! Floor 5: a running member of the cluster.
+//!
+//! [`Node::start`] opens the data directory ([`storage`], [`identity`]), finds its cluster, joins one
+//! or founds one ([`founding`]), and then keeps a handful of tasks going until it is stopped:
+//!
+//! - the [`host`] runs the replicas that the map places here, and retires those it no longer does;
+//! - the [`handlers`] answer whatever arrives over the links, and pass on what belongs elsewhere;
+//! - the [`mover`] carries out the moves of the partitions that are led here, and hands leadership to
+//!   where the map prefers it;
+//! - the [`rebalancer`], where the metadata group is led, asks the ring what should be and decides
+//!   the next few moves;
+//! - [`liveness`] keeps a link to every other member, and says who can be reached.
+//!
+//! Each task looks at the newest map, does what is next and waits for a change: none holds a plan of
+//! its own, so a task that starts anew, on this node or another, goes on from where things are.
+
+mod core;
+mod founding;
+mod handlers;
+mod host;
+mod identity;
+mod liveness;
+mod mover;
+mod rebalancer;
+mod start;
+mod status;
+mod storage;
+
+pub use start::Node;
+pub use status::{MemberReport, Report};

@@ -1,0 +1,172 @@
+//! Carries out the moves of the partitions that are led here, and hands leadership to where the map
+//! prefers it.
+//!
+//! A move never makes a group smaller than it was: the new replica listens until it has nearly all of
+//! the log, then one joint change lets it in and the old one out. A leader that is to go hands over
+//! first. What has been done is read from the group itself each time, so a move that was broken off
+//! anywhere is simply gone on with, by whoever leads the partition then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::core::Core;
+use crate::metadata::{Change, Move};
+use crate::partition::Replica;
+use crate::types::{Error, Kind, PartitionId, ReplicaId, Result};
+
+/// How often the mover looks when nothing changes.
+const PERIOD: Duration = Duration::from_millis(100);
+/// How long one step of a move may take before it is looked at anew.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one decision may take.
+const DECIDE: Duration = Duration::from_secs(5);
+/// How long a leader is left alone after it was asked to hand over.
+const REST: Duration = Duration::from_secs(3);
+/// Leaderships handed over in one go.
+const HANDOVERS: usize = 8;
+/// How long a group's membership may differ from the map with no move under way, before it is put
+/// right. The map here may be older than the change.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Runs until it is dropped.
+pub(super) async fn run(core: Arc<Core>) {
+    let mut watch = core.metadata.watch();
+    let mut moving = JoinSet::new();
+    let mut busy = BTreeSet::new();
+    let mut resting = BTreeMap::new();
+    let mut odd = BTreeMap::new();
+    loop {
+        while let Some(ended) = moving.try_join_next() {
+            match ended {
+                Ok(partition) => drop(busy.remove(&partition)),
+                // A task that panicked does not say which partition it was; all may be tried again.
+                Err(_) => busy.clear(),
+            }
+        }
+        let state = core.state();
+        let led: Vec<_> = core.host.replicas().into_iter().filter(|r| r.group().leads()).collect();
+        for replica in &led {
+            let partition = replica.partition();
+            let step = state.moves.get(&partition).copied();
+            let Some(step) = step.or_else(|| repair(&core, replica, &mut odd)) else { continue };
+            if busy.insert(partition) {
+                moving.spawn(carry_out(core.clone(), replica.clone(), step));
+            }
+        }
+        hand_over_preferred(&core, &led, &mut resting).await;
+        drop(tokio::time::timeout(PERIOD, watch.changed()).await);
+    }
+}
+
+/// A step that moves nothing but makes the group's membership what the map says, if that is overdue.
+fn repair(
+    core: &Core,
+    replica: &Replica,
+    odd: &mut BTreeMap<PartitionId, Instant>,
+) -> Option<Move> {
+    let (partition, now) = (replica.partition(), replica.group().voters());
+    let destined = core.state().destined(partition);
+    let placed: BTreeSet<ReplicaId> = destined.iter().map(|replica| replica.id).collect();
+    if now.voters == placed && now.learners.is_empty() && !now.joint {
+        odd.remove(&partition);
+        return None;
+    }
+    let since = *odd.entry(partition).or_insert_with(Instant::now);
+    (since.elapsed() > SETTLE).then_some(Move { add: None, remove: None })
+}
+
+async fn carry_out(core: Arc<Core>, replica: Arc<Replica>, step: Move) -> PartitionId {
+    let partition = replica.partition();
+    let done = tokio::time::timeout(PATIENCE, advance(&core, &replica, step)).await;
+    match done {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%partition, %error, "move waits"),
+        Err(_) => tracing::info!(%partition, "move takes long"),
+    }
+    partition
+}
+
+/// Goes on with a move, as far as it goes now.
+async fn advance(core: &Core, replica: &Replica, step: Move) -> Result<()> {
+    let (partition, group) = (replica.partition(), replica.group());
+    if let Some(coming) = step.add {
+        let now = group.voters();
+        if !now.voters.contains(&coming.id) && !now.learners.contains(&coming.id) {
+            group.add_learner(coming.id, coming.node).await?;
+        }
+        while !group.follows_closely(coming.id) {
+            if !group.leads() {
+                return Err(Error::new(Kind::Unavailable, "leadership was lost")
+                    .with("partition", partition));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let destined: BTreeSet<ReplicaId> =
+        core.state().destined(partition).iter().map(|replica| replica.id).collect();
+    let leaving = !destined.contains(&replica.id());
+    let mut voters = destined.clone();
+    if leaving {
+        voters.insert(replica.id());
+    }
+    let now = group.voters();
+    if now.voters != voters || now.joint {
+        group.change_voters(&voters).await?;
+    }
+    let strangers: BTreeSet<ReplicaId> =
+        group.voters().learners.difference(&destined).copied().collect();
+    if !strangers.is_empty() {
+        group.remove_learners(&strangers).await?;
+    }
+    if leaving {
+        // The next leader finds the move as it is and does the rest.
+        let heir = destined.iter().find(|id| group.follows_closely(**id));
+        return match heir {
+            Some(heir) => group.hand_over(*heir).await,
+            None => Err(Error::new(Kind::Unavailable, "no other replica is ready to lead")
+                .with("partition", partition)),
+        };
+    }
+    if step.add.is_none() && step.remove.is_none() {
+        return Ok(());
+    }
+    core.decide(&Change::CommitMove { partition, step }, DECIDE).await.map(drop)
+}
+
+/// Hands over some of the leaderships that the map prefers elsewhere.
+async fn hand_over_preferred(
+    core: &Core,
+    led: &[Arc<Replica>],
+    resting: &mut BTreeMap<PartitionId, Instant>,
+) {
+    let (state, reachable) = (core.state(), core.reachable());
+    resting.retain(|_, since| since.elapsed() < REST);
+    let mut left = HANDOVERS;
+    for replica in led {
+        let partition = replica.partition();
+        if left == 0 || state.moves.contains_key(&partition) || resting.contains_key(&partition) {
+            continue;
+        }
+        let heir = state.table.assignment(partition).and_then(|assignment| {
+            let node = assignment.preferred.filter(|node| *node != core.node)?;
+            assignment.replica_on(node)
+        });
+        let Some(heir) = heir else { continue };
+        let group = replica.group();
+        let ready = reachable.contains(&heir.node)
+            && group.voters().voters.contains(&heir.id)
+            && group.follows_closely(heir.id);
+        if !ready {
+            continue;
+        }
+        resting.insert(partition, Instant::now());
+        left -= 1;
+        if let Err(error) = group.hand_over(heir.id).await {
+            tracing::debug!(%partition, %error, "leadership was not handed over");
+        }
+    }
+}
