@@ -18,7 +18,7 @@ ENV := . scripts/env.sh;
 
 # What a build result depends on; cargo itself then decides what to compile.
 sources = $(shell find $(1) -type f -not -name '*_test.rs' -not -path '*/tests/*' \
-	-not -path '*/__pycache__/*' -not -name '.*' 2>/dev/null)
+	-not -path '*/.*' -not -path '*/__pycache__/*' -not -name '*.so' 2>/dev/null)
 CORE := Cargo.toml Cargo.lock $(call sources,kvcore proto)
 PRODUCTS := $(CORE) $(call sources,bindings/c examples/standalone)
 WHEEL := $(CORE) $(call sources,python)
@@ -96,9 +96,10 @@ install: ## copy dist/ to $(DESTDIR)$(PREFIX); run `make build` first, without r
 
 test: test-rust test-python test-c ## every test: Rust, Python, C (each also alone: test-rust, ...)
 
-# The extension module has nothing for cargo to test: Python tests it.
-test-rust: setup
-	$(ENV) cargo test --workspace --exclude distkv-python --locked
+# The tests of whole clusters start what was built, not a second, unoptimized build of it. The
+# extension module has nothing for cargo to test: Python tests it.
+test-rust: build
+	$(ENV) DISTKV_BIN="$$PWD/$(BINARY)" cargo test --workspace --exclude distkv-python --locked
 
 test-python: build
 	.venv/bin/python -m pytest python/tests

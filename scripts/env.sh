@@ -6,10 +6,17 @@
 #   ROCKSDB_INCLUDE_DIR  profile)
 #
 # A target directory serves one cargo at a time: two clones that build at once wait for each other.
+#
+# Cargo names what it compiles from a workspace by the path inside that workspace, so two clones in one
+# target directory would take each other's results for their own wherever the files are old enough.
+# It also goes by the workspace wrapper, so each clone has its own, one that does nothing; clippy,
+# which puts itself in that place, goes by where its settings are.
 
 distkv_scripts=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/distkv/target}"
+export RUSTC_WORKSPACE_WRAPPER="$distkv_scripts/rustc.sh"
+export CLIPPY_CONF_DIR="${distkv_scripts%/*}"
 
 if [ -z "${ROCKSDB_LIB_DIR:-}" ]; then
     distkv_missing=

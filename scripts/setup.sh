@@ -89,6 +89,8 @@ mapfile -t packages < <(missing_packages | sort -u)
 if [ "${#packages[@]}" -gt 0 ]; then
     install_packages "${packages[@]}"
     mapfile -t packages < <(missing_packages | sort -u)
-    [ "${#packages[@]}" -eq 0 ] || die "still missing after the installation: ${packages[*]}" \
-        "($PYTHON may come from elsewhere than Debian: then its own venv module is needed)"
+    case " ${packages[*]} " in
+    *' python3-venv '*) say "$PYTHON has no venv module; set PYTHON to one that has" ;;
+    esac
+    [ "${#packages[@]}" -eq 0 ] || die "still missing after the installation: ${packages[*]}"
 fi
