@@ -2,13 +2,17 @@
 //!
 //! It is committed because it is what a C programmer reads, and because a change of the ABI then
 //! shows in the review of the change that makes it. It is generated here and not by a build script,
-//! because a build that writes into the source tree cannot be trusted to leave it as it was. How it
-//! looks stands in `bindings/c/cbindgen.toml`.
+//! because a build that writes into the source tree cannot be trusted to leave it as it was.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cbindgen::{Builder, Config};
+use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
+
+const HEAD: &str = "\
+/* distkv: a distributed, strongly consistent key-value store inside your process.
+ *
+ * Generated from bindings/c by `make header`; do not edit. */";
 
 /// The crate that exports the ABI, and the header for it.
 fn places(root: &Path) -> (PathBuf, PathBuf) {
@@ -49,14 +53,31 @@ fn generate(binding: &Path) -> Result<String, String> {
     if !manifest.is_file() {
         return Err(format!("{}: there is no C binding to make a header from", manifest.display()));
     }
-    let settings = binding.join("cbindgen.toml");
-    let settings = settings.to_str().ok_or("the path of the repository is not UTF-8")?;
-    let config = Config::from_file(settings)?; // its errors name the file
-    let builder = Builder::new().with_config(config).with_crate(binding);
+    let builder = Builder::new().with_config(config(binding)).with_crate(binding);
     let bindings = builder.generate().map_err(|error| format!("{}: {error}", binding.display()))?;
     let mut header = Vec::new();
     bindings.write(&mut header);
     String::from_utf8(header).map_err(|error| format!("the header is not UTF-8: {error}"))
+}
+
+/// How the header looks. Macros that cannot come from Rust stand in `bindings/c/macros.h`, which is
+/// copied behind the includes: macros may name what is declared after them.
+fn config(binding: &Path) -> Config {
+    Config {
+        language: Language::C,
+        cpp_compat: true,
+        style: Style::Type,
+        usize_is_size_t: true,
+        no_includes: true,
+        sys_includes: ["stdbool.h", "stddef.h", "stdint.h"].map(str::to_owned).to_vec(),
+        documentation_style: DocumentationStyle::Doxy,
+        header: Some(HEAD.to_owned()),
+        include_guard: Some("DISTKV_H".to_owned()),
+        after_includes: fs::read_to_string(binding.join("macros.h"))
+            .ok()
+            .map(|macros| format!("\n{}", macros.trim_end())),
+        ..Config::default()
+    }
 }
 
 /// The first line (from 1) at which two texts differ, with both lines.
@@ -76,17 +97,6 @@ mod tests {
 
     const MANIFEST: &str =
         "[package]\nname = \"ghost\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
-    const SETTINGS: &str = r#"
-        language = "C"
-        cpp_compat = true
-        style = "type"
-        usize_is_size_t = true
-        no_includes = true
-        sys_includes = ["stdbool.h", "stddef.h", "stdint.h"]
-        documentation_style = "doxy"
-        include_guard = "DISTKV_H"
-        after_includes = '#define DISTKV_OPEN(x) open(x, DISTKV_API_VERSION)'
-    "#;
     const SOURCE: &str = r#"
         mod verbs;
         pub const DISTKV_API_VERSION: u32 = 1;
@@ -112,7 +122,8 @@ mod tests {
         fs::write(binding.join("Cargo.toml"), MANIFEST).unwrap();
         fs::write(binding.join("src/lib.rs"), SOURCE).unwrap();
         fs::write(binding.join("src/verbs.rs"), VERBS).unwrap();
-        fs::write(binding.join("cbindgen.toml"), SETTINGS).unwrap();
+        fs::write(binding.join("macros.h"), "#define DISTKV_OPEN(x) open(x, DISTKV_API_VERSION)\n")
+            .unwrap();
         root
     }
 
