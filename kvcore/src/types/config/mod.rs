@@ -1,5 +1,8 @@
 //! What a user may configure: plain structs, every field with its default and unit, validated once
 //! at the door.
+//!
+//! What holds for the whole cluster and is fixed at its founding stands in [`ClusterConfig`]; what each
+//! node may have its own way stands in [`NodeConfig`].
 
 mod cluster;
 mod node;
