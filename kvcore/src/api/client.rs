@@ -1,16 +1,22 @@
 //! The handle with the verbs.
 
-use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::op::Op;
-use super::options::{CallOptions, ClientOptions};
+use super::options::{CallOptions, ClientOptions, Consistency};
 use super::runtime::Runtime;
-use super::status::{MemberStatus, Status};
-use crate::types::{Result, Revision};
+use super::system;
+use crate::client::{self, Router, Way};
+use crate::node::{MemberStatus, Report, Status};
+use crate::rpc::{Identity, Peer, Pool};
+use crate::types::config::check_address;
+use crate::types::{Error, Kind, Limits, Result, Revision};
 
 /// A value and the revision that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +28,18 @@ pub struct Entry {
 }
 
 /// A handle with the verbs: over a node in this process, or over the network. Cheap to clone, usable
-/// from any thread.
+/// from any thread; all clones share one session and are closed together.
 #[derive(Clone)]
-pub struct Client {
-    runtime: Arc<Runtime>,
-    limits: crate::types::Limits,
-    fake: Arc<Mutex<BTreeMap<Bytes, Entry>>>,
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    client: client::Client,
+    timeout: Duration,
+    closed: watch::Sender<bool>,
+    handle: Handle,
+    pool: Option<Pool>,
+    // Keeps the threads of thin clients going; a node's client runs on those of the node.
+    _runtime: Option<Arc<Runtime>>,
 }
 
 impl Client {
@@ -39,20 +51,54 @@ impl Client {
     /// `InvalidArgument` for an endpoint that does not parse; `Unavailable` if none answers within the
     /// connect timeout.
     pub fn connect(endpoints: &str, options: ClientOptions) -> Op<Client> {
-        for endpoint in endpoints.split(',') {
-            if let Err(error) = crate::types::config::check_address(endpoint.trim()) {
-                return Op::ready(Err(error));
-            }
+        let endpoints: Vec<String> =
+            endpoints.split(',').map(|endpoint| endpoint.trim().to_owned()).collect();
+        let valid = endpoints.iter().try_for_each(|endpoint| check_address(endpoint));
+        if let Err(error) = valid.and_then(|()| options.limits.validate()) {
+            return Op::ready(Err(error));
         }
-        Op::ready(Runtime::shared().map(|runtime| Client {
-            runtime,
-            limits: options.limits,
-            fake: Arc::default(),
-        }))
+        let runtime = match Runtime::shared() {
+            Ok(runtime) => runtime,
+            Err(error) => return Op::ready(Err(error)),
+        };
+        let handle = runtime.handle().clone();
+        Op::spawn(&handle.clone(), async move {
+            let seam = system::seam();
+            let pool = Pool::new(Identity::default(), None, &options.limits, seam.clone());
+            let found = Router::connect(pool.clone(), endpoints, options.connect_timeout).await;
+            let router = match found {
+                Ok(router) => router,
+                Err(error) => {
+                    pool.close().await;
+                    return Err(error);
+                }
+            };
+            Ok(Client(Arc::new(Inner {
+                client: client::Client::new(Way::Routed(router), options.limits, seam),
+                timeout: options.timeout,
+                closed: watch::Sender::new(false),
+                handle,
+                pool: Some(pool),
+                _runtime: Some(runtime),
+            })))
+        })
     }
 
-    pub(super) fn fake(limits: crate::types::Limits) -> Result<Client> {
-        Ok(Client { runtime: Runtime::shared()?, limits, fake: Arc::default() })
+    /// A client over the node in this process; it ends with the node.
+    pub(super) fn over(
+        peer: Peer,
+        handle: Handle,
+        limits: Limits,
+        closed: watch::Sender<bool>,
+    ) -> Client {
+        Client(Arc::new(Inner {
+            client: client::Client::new(Way::Here(peer), limits, system::seam()),
+            timeout: ClientOptions::default().timeout,
+            closed,
+            handle,
+            pool: None,
+            _runtime: None,
+        }))
     }
 
     /// Sets the value of a key; the new revision.
@@ -61,18 +107,8 @@ impl Client {
     /// `InvalidArgument` (empty key), `TooLarge`, `Unavailable`, `Timeout`, `Overloaded`,
     /// `StorageFull`, `Closed`, `Cancelled`, `SessionExpired`, `Internal`.
     pub fn put(&self, key: Bytes, value: Bytes, options: CallOptions) -> Op<Revision> {
-        let _ = options;
-        let checked = self.limits.check_key(&key).and_then(|()| self.limits.check_value(&value));
-        if let Err(error) = checked {
-            return Op::ready(Err(error));
-        }
-        let fake = self.fake.clone();
-        Op::spawn(self.runtime.handle(), async move {
-            let mut fake = fake.lock();
-            let revision = fake.len() as u64 + 1;
-            fake.insert(key, Entry { value, revision });
-            Ok(revision)
-        })
+        let timeout = self.timeout(&options);
+        self.start(move |client| async move { client.put(key, value, timeout).await })
     }
 
     /// The value of a key with its revision; nothing if it is absent.
@@ -81,12 +117,12 @@ impl Client {
     /// `InvalidArgument` (empty key), `TooLarge`, `Unavailable`, `Timeout`, `Overloaded`, `Closed`,
     /// `Cancelled`.
     pub fn get(&self, key: Bytes, options: CallOptions) -> Op<Option<Entry>> {
-        let _ = options;
-        if let Err(error) = self.limits.check_key(&key) {
-            return Op::ready(Err(error));
-        }
-        let fake = self.fake.clone();
-        Op::spawn(self.runtime.handle(), async move { Ok(fake.lock().get(&key).cloned()) })
+        let Consistency::Linearizable = options.consistency;
+        let timeout = self.timeout(&options);
+        self.start(move |client| async move {
+            let found = client.get(key, timeout).await?;
+            Ok(found.map(|(value, revision)| Entry { value, revision }))
+        })
     }
 
     /// Removes a key; whether it existed.
@@ -94,12 +130,8 @@ impl Client {
     /// # Errors
     /// As [`put`](Client::put).
     pub fn delete(&self, key: Bytes, options: CallOptions) -> Op<bool> {
-        let _ = options;
-        if let Err(error) = self.limits.check_key(&key) {
-            return Op::ready(Err(error));
-        }
-        let fake = self.fake.clone();
-        Op::spawn(self.runtime.handle(), async move { Ok(fake.lock().remove(&key).is_some()) })
+        let timeout = self.timeout(&options);
+        self.start(move |client| async move { client.delete(key, timeout).await })
     }
 
     /// What the node that answers knows of itself and its cluster.
@@ -107,7 +139,7 @@ impl Client {
     /// # Errors
     /// `Unavailable`, `Closed`, `Cancelled`.
     pub fn status(&self) -> Op<Status> {
-        Op::ready(Ok(Status::default()))
+        self.report(|report| report.status)
     }
 
     /// The members of the cluster.
@@ -115,10 +147,68 @@ impl Client {
     /// # Errors
     /// As [`status`](Client::status).
     pub fn members(&self) -> Op<Vec<MemberStatus>> {
-        Op::ready(Ok(Vec::new()))
+        self.report(|report| report.members)
     }
 
-    /// Closes the client: calls under way and later ones end with `Closed` or `Cancelled`. Closing
-    /// twice is no error. Other clients and the node, if there is one in this process, go on.
-    pub fn close(&self) {}
+    /// Closes the client: calls under way end with `Cancelled`, later ones with `Closed`. Closing
+    /// twice is no error. Other clients and the node, if there is one in this process, go on. Blocks
+    /// for a moment while links are closed.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    fn report<T: Send + 'static>(&self, choose: fn(Report) -> T) -> Op<T> {
+        let timeout = self.0.timeout;
+        self.start(move |client| async move {
+            Ok(choose(Report::parse(&client.describe(timeout).await?)?))
+        })
+    }
+
+    fn timeout(&self, options: &CallOptions) -> Duration {
+        options.timeout.unwrap_or(self.0.timeout)
+    }
+
+    fn start<T, F>(&self, work: impl FnOnce(client::Client) -> F) -> Op<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let mut closed = self.0.closed.subscribe();
+        if *closed.borrow_and_update() {
+            return Op::ready(Err(Error::new(Kind::Closed, "the client is closed")));
+        }
+        let work = work(self.0.client.clone());
+        Op::spawn(&self.0.handle, async move {
+            tokio::select! {
+                result = work => result,
+                _ = closed.wait_for(|closed| *closed) => {
+                    Err(Error::new(Kind::Cancelled, "the client was closed with the call under way"))
+                }
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        if self.closed.send_replace(true) {
+            return;
+        }
+        if let Some(pool) = self.pool.clone() {
+            let done = Op::spawn(&self.handle, async move {
+                pool.close().await;
+                Ok(())
+            });
+            // Inside the runtime or a callback nobody may wait; the links end by themselves then.
+            if Handle::try_current().is_err() {
+                drop(done.wait());
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
 }

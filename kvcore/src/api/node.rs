@@ -1,16 +1,30 @@
 //! One running member of a cluster, in this process.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
 use super::client::Client;
 use super::op::Op;
-use super::status::Status;
+use super::runtime::Runtime;
+use super::system;
+use crate::node::{self, Status};
 use crate::types::config::NodeConfig;
-use crate::types::{ClusterId, NodeId, Result};
+use crate::types::{ClusterId, Error, Kind, Limits, NodeId, Result};
 
 /// A node: it holds replicas, votes, and serves anyone. Cheap to clone, usable from any thread; it
 /// runs until it is closed or its last handle is dropped.
 #[derive(Clone)]
-pub struct Node {
-    client: Client,
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    node: Arc<node::Node>,
+    limits: Limits,
+    closed: watch::Sender<bool>,
+    handle: Handle,
+    runtime: Mutex<Option<Arc<Runtime>>>,
 }
 
 impl Node {
@@ -23,27 +37,41 @@ impl Node {
     /// cluster than the members to join), `Unavailable` (nobody to join answered in time),
     /// `Corruption`, `StorageFull`, `Unsupported`, `Internal`.
     pub fn start(config: NodeConfig) -> Op<Node> {
-        Op::ready(
-            config
-                .validate()
-                .and_then(|()| Client::fake(config.limits.clone()))
-                .map(|client| Node { client }),
-        )
+        if let Err(error) = config.validate() {
+            return Op::ready(Err(error));
+        }
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+        let runtime = match Runtime::start("distkv-node", threads) {
+            Ok(runtime) => runtime,
+            Err(error) => return Op::ready(Err(error)),
+        };
+        let handle = runtime.handle().clone();
+        Op::spawn(&handle.clone(), async move {
+            let limits = config.limits.clone();
+            let node = node::Node::start(config, system::seam()).await?;
+            Ok(Node(Arc::new(Inner {
+                node: Arc::new(node),
+                limits,
+                closed: watch::Sender::new(false),
+                handle,
+                runtime: Mutex::new(Some(runtime)),
+            })))
+        })
     }
 
     /// The node's id.
     pub fn id(&self) -> NodeId {
-        NodeId(1)
+        self.0.node.id()
     }
 
     /// The cluster it belongs to.
     pub fn cluster(&self) -> ClusterId {
-        ClusterId(1)
+        self.0.node.cluster()
     }
 
     /// What others are told to dial.
     pub fn address(&self) -> String {
-        "127.0.0.1:1".into()
+        self.0.node.address().to_owned()
     }
 
     /// A client over this node: no network between them.
@@ -51,7 +79,11 @@ impl Node {
     /// # Errors
     /// `Closed`.
     pub fn client(&self) -> Result<Client> {
-        Ok(self.client.clone())
+        let inner = &self.0;
+        if *inner.closed.borrow() {
+            return Err(Error::new(Kind::Closed, "the node is closed"));
+        }
+        Ok(Client::over(inner.node.peer(), inner.handle.clone(), inner.limits.clone(), &inner.closed))
     }
 
     /// What the node knows of itself and its cluster.
@@ -59,15 +91,48 @@ impl Node {
     /// # Errors
     /// `Closed`.
     pub fn status(&self) -> Op<Status> {
-        self.client.status()
+        match self.client() {
+            Ok(client) => client.status(),
+            Err(error) => Op::ready(Err(error)),
+        }
     }
 
     /// Stops the node: no more calls are taken, those under way end, everything acknowledged is on
     /// disk, all threads are gone. Blocks until then. Closing twice is no error.
     ///
     /// # Errors
-    /// What went wrong while closing; the node is closed all the same.
+    /// What went wrong while closing; the node is closed all the same. `WouldDeadlock` inside a
+    /// callback: nothing is closed.
     pub fn close(&self) -> Result<()> {
-        Ok(())
+        self.0.close()
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<()> {
+        let runtime = {
+            let mut runtime = self.runtime.lock();
+            if Handle::try_current().is_ok() {
+                // The caller is on a thread of some runtime, perhaps this one, and must not block.
+                drop(runtime.take());
+                self.closed.send_replace(true);
+                return Ok(());
+            }
+            runtime.take()
+        };
+        self.closed.send_replace(true);
+        let Some(runtime) = runtime else { return Ok(()) };
+        let node = self.node.clone();
+        let stopped = Op::spawn(runtime.handle(), async move { node.stop().await }).wait();
+        drop(runtime);
+        stopped
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "node did not close cleanly");
+        }
     }
 }

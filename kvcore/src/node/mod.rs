@@ -27,4 +27,4 @@ mod status;
 mod storage;
 
 pub use start::Node;
-pub use status::{MemberReport, Report};
+pub use status::{MemberStatus, Report, Status};

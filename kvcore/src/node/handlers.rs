@@ -1,0 +1,330 @@
+//! Whatever arrives over the links, and from the client in this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use super::core::Core;
+use super::status;
+use crate::metadata::{Change, NewMember};
+use crate::partition::Replica;
+use crate::rpc::message::{self, execute, executed, reply, request};
+use crate::rpc::{Answer, Caller, Handler, convert};
+use crate::types::config::{Founding, check_address};
+use crate::types::{
+    Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Token,
+};
+
+/// How often a request is passed on from node to node at most: to somebody who holds the partition,
+/// and from there to its leader.
+const HOPS: u32 = 2;
+/// How long the member whose place is asked for may take to show that it is alive.
+const PING: Duration = Duration::from_secs(1);
+
+/// The node's handler. It answers `Unavailable` before the node has started and after it stopped.
+#[derive(Default)]
+pub(super) struct Handlers {
+    core: RwLock<Option<Arc<Core>>>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Handlers {
+    /// From now on requests go to this node.
+    pub(super) fn open(&self, core: Arc<Core>) {
+        *self.core.write() = Some(core);
+    }
+
+    /// From now on nothing is answered.
+    pub(super) fn close(&self) {
+        *self.core.write() = None;
+    }
+
+    fn dispatch(
+        &self,
+        core: Arc<Core>,
+        caller: &Caller,
+        request: request::Body,
+        timeout: Duration,
+    ) -> Result<Answer> {
+        Ok(match request {
+            request::Body::Append(_)
+            | request::Body::AskVote(_)
+            | request::Body::SnapshotPart(_)
+            | request::Body::HandOver(_) => replicate(&core, request)?,
+            request::Body::Execute(execute) => {
+                let room = self.room(&core, &execute)?;
+                Box::pin(async move {
+                    let _room = room;
+                    run(&core, execute, timeout).await.map(reply::Body::Executed)
+                })
+            }
+            request::Body::Route(_) => now(reply::Body::Routes(routes(&core))),
+            request::Body::Describe(_) => {
+                let json = status::report(&core).json()?.into();
+                now(reply::Body::Described(message::Described { json }))
+            }
+            request::Body::Ping(_) => now(reply::Body::Pong(message::Pong {})),
+            request::Body::Join(join) => {
+                Box::pin(async move { admit(&core, join, timeout).await.map(reply::Body::Joined) })
+            }
+            request::Body::Propose(propose) => {
+                if caller.node.is_none() {
+                    return Err(Error::new(Kind::PermissionDenied, "only members change metadata"));
+                }
+                Box::pin(async move {
+                    let change = Change::decode(&propose.command)?;
+                    let outcome = core.metadata.decide(&change).await?.encode()?;
+                    Ok(reply::Body::Proposed(message::Proposed { outcome }))
+                })
+            }
+        })
+    }
+
+    /// Room for a request among those in flight, until it is dropped.
+    fn room(&self, core: &Core, execute: &message::Execute) -> Result<Room> {
+        let bytes = match &execute.operation {
+            Some(execute::Operation::Put(put)) => 64 + put.key.len() + put.value.len(),
+            _ => 64,
+        };
+        let limit = core.config.limits.inflight_bytes;
+        let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
+        let room = Room { in_flight: self.in_flight.clone(), bytes };
+        if before.saturating_add(bytes) > limit {
+            return Err(Error::new(Kind::Overloaded, "the node has too many bytes in flight")
+                .with("bytes", before)
+                .with("limit", limit));
+        }
+        Ok(room)
+    }
+}
+
+impl Handler for Handlers {
+    fn handle(&self, caller: &Arc<Caller>, request: request::Body, timeout: Duration) -> Answer {
+        let Some(core) = self.core.read().clone() else {
+            let error = Error::new(Kind::Unavailable, "the node is not serving");
+            return Box::pin(std::future::ready(Err(error)));
+        };
+        self.dispatch(core, caller, request, timeout)
+            .unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
+    }
+}
+
+struct Room {
+    in_flight: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+fn now(reply: reply::Body) -> Answer {
+    Box::pin(std::future::ready(Ok(reply)))
+}
+
+/// A message between replicas goes to the replica it names; its successor here never gets it.
+fn replicate(core: &Core, request: request::Body) -> Result<Answer> {
+    let (group, to) = match &request {
+        request::Body::Append(append) => (append.group, append.to),
+        request::Body::AskVote(ask) => (ask.group, ask.to),
+        request::Body::SnapshotPart(part) => (part.group, part.to),
+        request::Body::HandOver(hand_over) => (hand_over.group, hand_over.to),
+        _ => return Err(Error::internal("not a message between replicas")),
+    };
+    let absent = || {
+        Error::new(Kind::Unavailable, "the replica is not on this node")
+            .with("group", group)
+            .with("replica", to)
+    };
+    match convert::group_id(group)? {
+        GroupId::Metadata => {
+            let metadata = core.metadata.group();
+            match metadata.tag().replica == ReplicaId(to) {
+                true => Ok(metadata.take(request)),
+                false => Err(absent()),
+            }
+        }
+        GroupId::Partition(partition) => {
+            let replica = core.host.replica(partition).ok_or_else(absent)?;
+            match replica.id() == ReplicaId(to) {
+                true => Ok(replica.group().take(request)),
+                false => Err(absent()),
+            }
+        }
+    }
+}
+
+/// Runs an operation where its partition is led: here, or where this node believes that to be.
+async fn run(
+    core: &Core,
+    execute: message::Execute,
+    timeout: Duration,
+) -> Result<message::Executed> {
+    let limits = &core.config.limits;
+    let key = match &execute.operation {
+        Some(execute::Operation::Get(get)) => &get.key,
+        Some(execute::Operation::Delete(delete)) => &delete.key,
+        Some(execute::Operation::Put(put)) => {
+            limits.check_value(&put.value)?;
+            &put.key
+        }
+        None => return Err(Error::new(Kind::Unsupported, "an operation that is not known here")),
+    };
+    limits.check_key(key)?;
+    let partition = Token::of(key).partition(core.state().config.partitions);
+    let replica = core.host.replica(partition);
+    if let Some(replica) = replica.as_ref().filter(|replica| replica.group().leads()) {
+        return perform(core, replica, execute).await;
+    }
+    if execute.hops >= HOPS {
+        return Err(Error::new(Kind::Unavailable, "the partition's leader is not known here")
+            .with("partition", partition));
+    }
+    let target = forward_to(core, partition, replica.as_deref())?;
+    let onward = message::Execute { hops: execute.hops + 1, ..execute };
+    match core.pool.node(target).call(request::Body::Execute(onward), timeout).await? {
+        reply::Body::Executed(executed) => Ok(executed),
+        _ => Err(Error::internal("a request was answered with something else")),
+    }
+}
+
+/// Whom to pass a request on to: the leader if this node has a replica and knows it, else whoever has
+/// one.
+fn forward_to(core: &Core, partition: PartitionId, here: Option<&Replica>) -> Result<NodeId> {
+    let unknown = || {
+        Error::new(Kind::Unavailable, "the partition has no leader").with("partition", partition)
+    };
+    if let Some(replica) = here {
+        return match replica.group().leader() {
+            Some((_, node)) if node != core.node => Ok(node),
+            _ => Err(unknown()),
+        };
+    }
+    let (state, reachable) = (core.state(), core.reachable());
+    let assignment = state.table.assignment(partition).ok_or_else(unknown)?;
+    let holders = assignment.replicas.iter().map(|replica| replica.node);
+    assignment
+        .preferred
+        .into_iter()
+        .chain(holders)
+        .find(|node| *node != core.node && reachable.contains(node))
+        .ok_or_else(unknown)
+}
+
+async fn perform(
+    core: &Core,
+    replica: &Replica,
+    execute: message::Execute,
+) -> Result<message::Executed> {
+    if let Some(execute::Operation::Get(get)) = &execute.operation {
+        let found = replica.read(&get.key).await?;
+        let value = match found {
+            None => message::Value::default(),
+            Some((value, revision)) => message::Value { found: true, value, revision },
+        };
+        let epoch = core.state().epoch().0;
+        return Ok(message::Executed { epoch, result: Some(executed::Result::Value(value)) });
+    }
+    if core.storage.pressure() {
+        return Err(Error::new(Kind::Overloaded, "the node's log has too much to write"));
+    }
+    let outcome = replica.write(Command::try_from(execute)?).await?;
+    convert::executed(outcome, core.state().epoch())
+}
+
+fn routes(core: &Core) -> message::Routes {
+    let state = core.state();
+    let leaders = state.table.iter().map(|(partition, assignment)| {
+        let known = match core.host.replica(partition) {
+            Some(replica) => replica.group().leader().map(|(_, node)| node),
+            None => assignment.preferred,
+        };
+        known.map_or(0, |node| node.0)
+    });
+    message::Routes {
+        epoch: state.epoch().0,
+        partitions: u32::from(state.config.partitions),
+        leaders: leaders.collect(),
+        members: members(core),
+        cluster: convert::cluster_bytes(Some(core.cluster)),
+    }
+}
+
+fn members(core: &Core) -> Vec<message::Member> {
+    let state = core.state();
+    let member = |member: &crate::metadata::Member| message::Member {
+        node: member.node.0,
+        address: member.address.clone(),
+        zone: member.zone.clone().unwrap_or_default(),
+        weight_milli: member.weight_milli,
+        state: 0,
+    };
+    state.members.values().map(member).collect()
+}
+
+/// Lets a node into the cluster.
+async fn admit(core: &Core, join: message::Join, timeout: Duration) -> Result<message::Joined> {
+    let state = core.state();
+    if !state.founded() {
+        return Err(Error::new(Kind::Unavailable, "the cluster is not founded yet"));
+    }
+    let node = convert::node_id(join.node)
+        .ok_or_else(|| Error::new(Kind::InvalidArgument, "a member needs an id"))?;
+    check_address(&join.address)?;
+    let out_of_range = |_| Error::new(Kind::InvalidArgument, "setting out of range");
+    let demands = Founding {
+        partitions: join.partitions.map(u16::try_from).transpose().map_err(out_of_range)?,
+        replication_factor: join
+            .replication_factor
+            .map(u8::try_from)
+            .transpose()
+            .map_err(out_of_range)?,
+        vnodes: join.vnodes,
+    };
+    demands.agrees_with(join.durable, &state.config)?;
+    let replaces = predecessor(core, node, &join.address).await?;
+    let member = NewMember {
+        node,
+        address: join.address.clone(),
+        zone: (!join.zone.is_empty()).then(|| join.zone.clone()),
+        weight_milli: join.weight_milli,
+    };
+    let decision = core.decide(&Change::Join { member, replaces }, timeout).await?;
+    let crate::metadata::Decision::Joined { metadata } = decision else {
+        return Err(Error::internal("joining was answered with something else"));
+    };
+    tracing::info!(%node, address = join.address, "a node joined");
+    let config = &state.config;
+    Ok(message::Joined {
+        cluster: convert::cluster_bytes(Some(core.cluster)),
+        metadata_replica: metadata.0,
+        members: members(core),
+        settings: Some(message::ClusterSettings {
+            partitions: u32::from(config.partitions),
+            replication_factor: u32::from(config.replication_factor),
+            vnodes: config.vnodes,
+            durable: config.durable,
+        }),
+    })
+}
+
+/// The member whose place a joining node takes: one at the same address that is not there any more.
+async fn predecessor(core: &Core, node: NodeId, address: &str) -> Result<Option<NodeId>> {
+    let state = core.state();
+    let known = state.members.values().find(|m| m.address == address && m.node != node);
+    let Some(known) = known else { return Ok(None) };
+    let alive = known.node == core.node || {
+        let ping = request::Body::Ping(message::Ping {});
+        core.pool.node(known.node).call(ping, PING).await.is_ok()
+    };
+    match alive {
+        true => Err(Error::new(Kind::InvalidArgument, "the address belongs to another member")
+            .with("address", address)
+            .with("member", known.node)),
+        false => Ok(Some(known.node)),
+    }
+}

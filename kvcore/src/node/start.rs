@@ -1,0 +1,372 @@
+//! The life of a node, from its first file to its last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::core::Core;
+use super::founding::Seeker;
+use super::handlers::Handlers;
+use super::host::Host;
+use super::identity::{Identity, Place};
+use super::storage::{Directory, Storage};
+use super::{liveness, mover, rebalancer};
+use crate::metadata::{Change, Metadata, MetadataOptions, NewMember};
+use crate::rpc::{self, Caller, Handler, Peer, Pool};
+use crate::types::config::{ClusterConfig, NodeConfig};
+use crate::types::{ClusterId, Error, GroupId, Kind, NodeId, Result, Seam};
+use crate::wal::Tag;
+
+/// How long a node that comes back waits for its partitions to have leaders, before it says that it
+/// is ready all the same: the others may have to be started first.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long a founding may take to be decided.
+const FOUND: Duration = Duration::from_secs(10);
+/// How long a stopping node waits for others to take over what it leads.
+const HANDOVER: Duration = Duration::from_secs(1);
+/// How often the replicas here are compared with the map although it does not change.
+const RECONCILE: Duration = Duration::from_secs(2);
+/// How often a starting node looks whether it is ready.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A running node. Must be stopped on the runtime it was started on; dropping it without that ends
+/// its tasks but does not wait for them.
+pub struct Node {
+    core: Arc<Core>,
+    handlers: Arc<Handlers>,
+    tasks: Mutex<JoinSet<()>>,
+    stopped: AtomicBool,
+    // Held to the end: whoever opens the directory next must find everything written.
+    directory: Mutex<Option<Directory>>,
+}
+
+/// What is there before the node is: taken down again if it does not come to be.
+struct Ground {
+    directory: Option<Directory>,
+    identity: Identity,
+    address: String,
+    pool: Pool,
+    handlers: Arc<Handlers>,
+    config: NodeConfig,
+    seam: Seam,
+}
+
+impl Node {
+    /// Starts a node; returns when it is a member of a cluster and can serve.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `WrongCluster`, `Unavailable`, `Corruption`, `StorageFull`, `Unsupported`,
+    /// `Internal`. Nothing is left running then.
+    pub async fn start(config: NodeConfig, seam: Seam) -> Result<Node> {
+        config.validate()?;
+        let deadline = Instant::now() + config.start_timeout;
+        let ground = Ground::lay(config, seam).await?;
+        let (pool, handlers) = (ground.pool.clone(), ground.handlers.clone());
+        let node = ground.build(deadline).await;
+        if node.is_err() {
+            handlers.close();
+            pool.close().await;
+        }
+        node
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.core.node
+    }
+
+    /// Its cluster.
+    pub fn cluster(&self) -> ClusterId {
+        self.core.cluster
+    }
+
+    /// What others dial.
+    pub fn address(&self) -> &str {
+        &self.core.address
+    }
+
+    /// The node as its own peer, for clients in this process.
+    pub fn peer(&self) -> Peer {
+        let caller = Caller {
+            node: Some(self.core.node),
+            address: Some(self.core.address.clone()),
+            cluster: Some(self.core.cluster),
+        };
+        Peer::local(self.handlers.clone(), Arc::new(caller))
+    }
+
+    /// Stops the node: hands over what it leads, ends its tasks, and puts everything on disk. Stopping
+    /// twice is no error.
+    ///
+    /// # Errors
+    /// What the disk says; the node is stopped all the same.
+    pub async fn stop(&self) -> Result<()> {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let core = &self.core;
+        // The tasks first: the mover would take the leaderships back.
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
+        hand_over_all(core).await;
+        self.handlers.close();
+        core.host.stop().await;
+        core.metadata.stop().await;
+        core.pool.close().await;
+        let storage = core.storage.clone();
+        let closed = tokio::task::spawn_blocking(move || storage.close()).await;
+        drop(self.directory.lock().take());
+        closed.map_err(|error| Error::internal("closing was interrupted").because(error))?
+    }
+}
+
+impl Ground {
+    /// Takes hold of the directory and the port.
+    async fn lay(config: NodeConfig, seam: Seam) -> Result<Ground> {
+        let directory = config.data_dir.as_deref().map(Directory::lock).transpose()?;
+        let identity = match &directory {
+            Some(directory) => Identity::load(directory.path())?,
+            None => None,
+        };
+        let identity = identity.unwrap_or_else(|| Identity::new(&seam));
+        let listen = config.listen_address()?;
+        let unusable = |error: std::io::Error| {
+            Error::new(Kind::InvalidArgument, "the address cannot be listened on")
+                .with("listen", &config.listen)
+                .because(error)
+        };
+        let listener = TcpListener::bind(listen).await.map_err(unusable)?;
+        let bound = listener.local_addr().map_err(unusable)?;
+        let address = config.advertise.clone().unwrap_or_else(|| bound.to_string());
+        let handlers = Arc::new(Handlers::default());
+        let who = rpc::Identity {
+            node: Some(identity.node),
+            cluster: identity.place.as_ref().map(|place| place.cluster),
+            address: address.clone(),
+        };
+        let handler: Arc<dyn Handler> = handlers.clone();
+        let pool = Pool::new(who, Some(handler), &config.limits, seam.clone());
+        if let Err(error) = pool.serve(listener) {
+            pool.close().await;
+            return Err(error);
+        }
+        Ok(Ground { directory, identity, address, pool, handlers, config, seam })
+    }
+
+    async fn build(mut self, deadline: Instant) -> Result<Node> {
+        let resumed = self.identity.place.is_some();
+        let place = self.place(deadline).await?;
+        let storage = Arc::new(open(self.directory.as_ref())?);
+        let built = self.run(&place, storage.clone()).await;
+        let (core, tasks) = match built {
+            Ok(built) => built,
+            Err(error) => return Err(abandon(&storage, error)),
+        };
+        let node = Node {
+            core,
+            handlers: self.handlers,
+            tasks: Mutex::new(tasks),
+            stopped: AtomicBool::new(false),
+            directory: Mutex::new(self.directory),
+        };
+        let ready = ready(&node.core, &place, resumed, deadline).await;
+        if let Err(error) = ready {
+            // The reason for stopping says more than what stopping might add.
+            drop(node.stop().await);
+            return Err(error);
+        }
+        Ok(node)
+    }
+
+    /// The node's place in a cluster, on disk before anything is built on it.
+    async fn place(&mut self, deadline: Instant) -> Result<Place> {
+        let seeker = Seeker {
+            node: self.identity.node,
+            address: &self.address,
+            config: &self.config,
+            pool: &self.pool,
+            seam: &self.seam,
+        };
+        if let Some(place) = self.identity.place.clone() {
+            seeker.check().await?;
+            return Ok(place);
+        }
+        // The id goes to disk before it is told to anybody: a join whose answer is lost is asked for
+        // again under the same id.
+        if let Some(directory) = self.directory.as_ref().filter(|_| !self.config.join.is_empty()) {
+            self.identity.save(directory.path())?;
+        }
+        let place = seeker.find(deadline).await?;
+        self.identity.place = Some(place.clone());
+        if let Some(directory) = &self.directory {
+            self.identity.save(directory.path())?;
+        }
+        self.pool.set_cluster(place.cluster);
+        Ok(place)
+    }
+
+    /// Starts the metadata replica and the tasks.
+    async fn run(&self, place: &Place, storage: Arc<Storage>) -> Result<(Arc<Core>, JoinSet<()>)> {
+        let node = self.identity.node;
+        let metadata = Metadata::start(MetadataOptions {
+            replica: place.metadata,
+            log: storage.log(Tag { group: GroupId::Metadata, replica: place.metadata })?,
+            engine: storage.engine(),
+            pool: self.pool.clone(),
+            timers: self.config.timers.clone(),
+        })
+        .await?;
+        let host = Host::new(
+            node,
+            self.config.clone(),
+            self.pool.clone(),
+            storage.clone(),
+            self.seam.clone(),
+        );
+        let core = Arc::new(Core {
+            node,
+            cluster: place.cluster,
+            address: self.address.clone(),
+            config: self.config.clone(),
+            pool: self.pool.clone(),
+            storage,
+            metadata,
+            host,
+            seam: self.seam.clone(),
+        });
+        self.handlers.open(core.clone());
+        if let Some(founding) = &place.founding
+            && let Err(error) = found(&core, founding.clone()).await
+        {
+            core.metadata.stop().await;
+            return Err(error);
+        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep_replicas(core.clone()));
+        tasks.spawn(liveness::run(core.clone()));
+        tasks.spawn(mover::run(core.clone()));
+        tasks.spawn(rebalancer::run(core.clone()));
+        Ok((core, tasks))
+    }
+}
+
+fn open(directory: Option<&Directory>) -> Result<Storage> {
+    // Reading the log back may take seconds; the runtime's other threads go on meanwhile.
+    tokio::task::block_in_place(|| Storage::open(directory))
+}
+
+fn abandon(storage: &Storage, error: Error) -> Error {
+    if let Err(second) = tokio::task::block_in_place(|| storage.close()) {
+        tracing::warn!(error = %second, "storage did not close cleanly");
+    }
+    error
+}
+
+/// Founds the cluster, or finishes a founding that was interrupted.
+async fn found(core: &Core, config: ClusterConfig) -> Result<()> {
+    core.metadata.found(core.node).await?;
+    if core.state().founded() {
+        return Ok(());
+    }
+    let deadline = Instant::now() + FOUND;
+    let change = Change::Found {
+        cluster: core.cluster,
+        config,
+        founder: NewMember {
+            node: core.node,
+            address: core.address.clone(),
+            zone: core.config.zone.clone(),
+            weight_milli: core.config.weight_milli(),
+        },
+    };
+    loop {
+        match core.metadata.decide(&change).await {
+            Ok(_) => return Ok(()),
+            // The group has elected nobody yet.
+            Err(error) if error.kind() == Kind::Unavailable && Instant::now() < deadline => {
+                core.metadata.group().changed(LOOK).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Keeps the replicas here those of the map.
+async fn keep_replicas(core: Arc<Core>) {
+    let mut watch = core.metadata.watch();
+    loop {
+        let state = watch.borrow_and_update().clone();
+        if state.founded() {
+            core.host.reconcile(&state).await;
+        }
+        drop(tokio::time::timeout(RECONCILE, watch.changed()).await);
+    }
+}
+
+/// Waits until the node can serve.
+async fn ready(core: &Core, place: &Place, resumed: bool, deadline: Instant) -> Result<()> {
+    let grace = Instant::now() + GRACE;
+    loop {
+        let state = core.state();
+        if state.founded() {
+            core.config.founding.agrees_with(core.config.data_dir.is_some(), &state.config)?;
+        }
+        let partitions = state.table.iter().map(|(partition, _)| partition);
+        let missing = partitions
+            .filter(|partition| state.hosted(*partition, core.node).is_some())
+            .find(|partition| core.host.replica(*partition).is_none());
+        let member = state.founded() && state.members.contains_key(&core.node);
+        if member && missing.is_none() {
+            let replicas = core.host.replicas();
+            let led = core.metadata.group().leader().is_some()
+                && replicas.iter().all(|replica| replica.group().leader().is_some());
+            if led || (resumed && Instant::now() >= grace) {
+                return Ok(());
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::new(Kind::Unavailable, "the node did not come up in time")
+                .with("member", member)
+                .with("cluster", place.cluster)
+                .with("start_timeout_ms", core.config.start_timeout.as_millis()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Asks others to lead what is led here, and waits a moment for them to do so.
+async fn hand_over_all(core: &Core) {
+    let reachable = core.reachable();
+    let state = core.state();
+    let deadline = Instant::now() + HANDOVER;
+    loop {
+        let mut waiting = false;
+        for replica in core.host.replicas() {
+            let group = replica.group();
+            if !group.leads() {
+                continue;
+            }
+            let voters = group.voters().voters;
+            let heir = state.destined(replica.partition()).into_iter().find(|other| {
+                other.node != core.node
+                    && reachable.contains(&other.node)
+                    && voters.contains(&other.id)
+                    && group.follows_closely(other.id)
+            });
+            let Some(heir) = heir else { continue };
+            waiting = true;
+            if let Err(error) = group.hand_over(heir.id).await {
+                tracing::debug!(%error, "leadership was not handed over");
+            }
+        }
+        if !waiting || Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

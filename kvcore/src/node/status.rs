@@ -1,0 +1,137 @@
+//! What a node tells people about itself and its cluster.
+
+use serde::{Deserialize, Serialize};
+
+use super::core::Core;
+use crate::types::{Error, Kind, PartitionId, Result};
+
+/// One node's view of itself and its cluster. Ids are in hexadecimal, as they are shown everywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The node's id.
+    pub node: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// What others are told to dial.
+    pub address: String,
+    /// The library's version.
+    pub version: String,
+    /// The epoch of the placement the node knows.
+    pub epoch: u64,
+    /// Partitions of the cluster.
+    pub partitions: u16,
+    /// The replication factor the cluster was founded with.
+    pub replication_factor: u8,
+    /// Replicas this node holds.
+    pub replicas: usize,
+    /// Replicas on this node that lead their partition.
+    pub leaders: usize,
+    /// Partitions for which this node knows no leader.
+    pub leaderless: usize,
+    /// Replicas on this node that have not applied all that they know to be committed.
+    pub lagging: usize,
+    /// Moves of replicas that are under way in the cluster.
+    pub moves: usize,
+    /// Partitions with fewer replicas than the cluster could give them.
+    pub under_replicated: usize,
+    /// Whether data is on disk.
+    pub durable: bool,
+}
+
+/// One member of the cluster, as the answering node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The member's id.
+    pub id: String,
+    /// What it is dialled at.
+    pub address: String,
+    /// `up` if the answering node has a live link to it (or is it), else `down`.
+    pub state: String,
+    /// Its share against others.
+    pub weight: f64,
+    /// Its failure zone, if it has one.
+    pub zone: Option<String>,
+    /// Replicas placed on it.
+    pub replicas: usize,
+    /// Partitions that prefer it as their leader.
+    pub leaders: usize,
+}
+
+/// A node's answer to "describe yourself": what travels as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The node and its cluster.
+    pub status: Status,
+    /// The members.
+    pub members: Vec<MemberStatus>,
+}
+
+impl Report {
+    /// From JSON.
+    ///
+    /// # Errors
+    /// `Unsupported` if it does not parse: the other side is of another version.
+    pub fn parse(json: &[u8]) -> Result<Report> {
+        serde_json::from_slice(json).map_err(|error| {
+            Error::new(Kind::Unsupported, "the node's description does not parse").because(error)
+        })
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    /// `Internal` if it cannot be encoded.
+    pub fn json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|error| Error::internal("a description cannot be encoded").because(error))
+    }
+}
+
+/// Describes a running node.
+pub(super) fn report(core: &Core) -> Report {
+    let state = core.state();
+    let reachable = core.reachable();
+    let replicas = core.host.replicas();
+    let healths = replicas.iter().map(|replica| replica.group().health());
+    let leader_known = |partition: PartitionId| match core.host.replica(partition) {
+        Some(replica) => replica.group().leader().is_some(),
+        // The map's preference stands in for what only the partition's own replicas know.
+        None => state
+            .table
+            .assignment(partition)
+            .and_then(|assignment| assignment.preferred)
+            .is_some_and(|node| reachable.contains(&node)),
+    };
+    let wanted = state.replication_factor();
+    let placed = state.table.iter();
+    let status = Status {
+        node: core.node.to_string(),
+        cluster: core.cluster.to_string(),
+        address: core.address.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch: state.epoch().0,
+        partitions: state.config.partitions,
+        replication_factor: state.config.replication_factor,
+        replicas: replicas.len(),
+        leaders: replicas.iter().filter(|replica| replica.group().leads()).count(),
+        leaderless: placed.filter(|(partition, _)| !leader_known(*partition)).count(),
+        lagging: healths.filter(|health| !health.running || !health.caught_up).count(),
+        moves: state.moves.len(),
+        under_replicated: state
+            .table
+            .iter()
+            .filter(|(_, assignment)| assignment.replicas.len() < wanted)
+            .count(),
+        durable: state.config.durable,
+    };
+    let members = state.members.values().map(|member| MemberStatus {
+        id: member.node.to_string(),
+        address: member.address.clone(),
+        state: if reachable.contains(&member.node) { "up" } else { "down" }.to_owned(),
+        weight: f64::from(member.weight_milli) / 1000.0,
+        zone: member.zone.clone(),
+        replicas: state.table.replicas_on(member.node),
+        leaders: state.table.leaders_on(member.node),
+    });
+    Report { status, members: members.collect() }
+}
