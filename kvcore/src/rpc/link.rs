@@ -332,3 +332,7 @@ where
     }
     Ending::from(&link.why_ended())
 }
+
+#[cfg(test)]
+#[path = "link_test.rs"]
+mod tests;

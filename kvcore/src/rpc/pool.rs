@@ -333,3 +333,7 @@ async fn carry(
         inner.lost(link, dialed.as_ref(), &ending, opened_at);
     }
 }
+
+#[cfg(test)]
+#[path = "pool_test.rs"]
+mod tests;
