@@ -24,7 +24,9 @@ else:
 }
 
 read -r version source < <(source_of_crate)
-target=$cache/rocksdb-$version-$(uname -m)
+# Position-independent: what is linked into a shared library (libdistkv.so, the Python module) must be.
+# The name says so, because an archive without it may lie in an older cache.
+target=$cache/rocksdb-$version-$(uname -m)-pic
 if [ -f "$target/lib/librocksdb.a" ]; then
     printf '%s\n' "$target"
     exit 0
@@ -50,6 +52,7 @@ cmake -S "$source/rocksdb" -B "$build" -G Ninja \
     -DWITH_GFLAGS=OFF -DWITH_TESTS=OFF -DWITH_ALL_TESTS=OFF -DWITH_TOOLS=OFF \
     -DWITH_CORE_TOOLS=OFF -DWITH_BENCHMARK_TOOLS=OFF -DWITH_TRACE_TOOLS=OFF \
     -DROCKSDB_BUILD_SHARED=OFF -DWITH_LZ4=ON -DPORTABLE="$portable" -DFAIL_ON_WARNINGS=OFF \
+    -DCMAKE_POSITION_INDEPENDENT_CODE=ON \
     -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=12 >"$build.log" 2>&1 &&
     ninja -C "$build" rocksdb >>"$build.log" 2>&1 || {
     tail -n 40 "$build.log" >&2

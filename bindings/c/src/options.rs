@@ -1,0 +1,235 @@
+//! What a caller may say about a node, a client or a call.
+#![allow(unsafe_code, reason = "exports are `no_mangle`")]
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use kvcore::api::{CallOptions, ClientOptions, Error, Kind, NodeConfig, Result};
+
+use crate::error::distkv_error;
+use crate::{bytes, guard, handles};
+
+/// Settings of a node, a client or a call. Whatever takes options copies them, so that the same ones
+/// may be changed, used again, or freed at once. What a setting has no meaning for ignores it.
+#[derive(Default)]
+pub struct distkv_options {
+    node: NodeConfig,
+    timeout: Option<Duration>,
+}
+
+impl distkv_options {
+    /// What a node is started with.
+    pub(crate) fn for_node(options: *const distkv_options) -> NodeConfig {
+        handles::look_if_any(options, |options| {
+            let Some(options) = options else { return NodeConfig::default() };
+            let mut config = options.node.clone();
+            if let Some(timeout) = options.timeout {
+                config.start_timeout = timeout;
+            }
+            config
+        })
+    }
+
+    /// What a client is connected with.
+    pub(crate) fn for_client(options: *const distkv_options) -> ClientOptions {
+        let mut client = ClientOptions::default();
+        if let Some(timeout) = timeout(options) {
+            client.timeout = timeout;
+            client.connect_timeout = timeout;
+        }
+        client
+    }
+
+    /// What a call is made with.
+    pub(crate) fn for_call(options: *const distkv_options) -> CallOptions {
+        CallOptions { timeout: timeout(options), ..CallOptions::default() }
+    }
+}
+
+fn timeout(options: *const distkv_options) -> Option<Duration> {
+    handles::look_if_any(options, |options| options.and_then(|options| options.timeout))
+}
+
+/// New options, all at their defaults; never NULL. Free them with distkv_options_free. Thread-safe;
+/// the options themselves may be changed by one thread at a time.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_new() -> *mut distkv_options {
+    guard::answer(std::ptr::null_mut(), || handles::give(distkv_options::default()))
+}
+
+/// Frees options. NULL does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_free(options: *mut distkv_options) {
+    guard::answer((), || drop(handles::take_back(options)));
+}
+
+/// Node: where to listen, "IP:PORT"; port 0 picks a free one. Default: "127.0.0.1:0". The text is
+/// copied, and checked when the node is opened.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_listen(
+    options: *mut distkv_options,
+    listen: *const c_char,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.listen = bytes::text(listen, "listen")?;
+        Ok(())
+    })
+}
+
+/// Node: what others are told to dial, "HOST:PORT". Default: the address listened on. The text is
+/// copied, and checked when the node is opened.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_advertise(
+    options: *mut distkv_options,
+    advertise: *const c_char,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.advertise = Some(bytes::text(advertise, "advertise")?);
+        Ok(())
+    })
+}
+
+/// Node: the directory that holds its identity, log and data. Default: none, the node keeps all in
+/// memory and is forgotten with its process. The path is copied; it may be any bytes.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_data_dir(
+    options: *mut distkv_options,
+    data_dir: *const c_char,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.data_dir = Some(bytes::path(data_dir, "data_dir")?);
+        Ok(())
+    })
+}
+
+/// Node: adds the address of a member, "HOST:PORT", that may be asked to let the node in. Default:
+/// none, the node founds a cluster of its own if its directory is empty. The text is copied, and
+/// checked when the node is opened.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_add_join(
+    options: *mut distkv_options,
+    address: *const c_char,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.join.push(bytes::text(address, "address")?);
+        Ok(())
+    })
+}
+
+/// Node: whether to found a cluster although there are addresses to join, if none of them belongs to
+/// one. Default: false.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_bootstrap(
+    options: *mut distkv_options,
+    bootstrap: bool,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.bootstrap = bootstrap;
+        Ok(())
+    })
+}
+
+/// Node: how many partitions its cluster has, a power of two from 1 to 4096; fixed at the founding.
+/// Default: 64 for a founder; a joining node takes what the cluster has.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_partitions(
+    options: *mut distkv_options,
+    partitions: u32,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.founding.partitions = Some(narrow("partitions", partitions)?);
+        Ok(())
+    })
+}
+
+/// Node: how many nodes hold each partition, 1 to 9; fixed at the founding. Default: 3 for a founder;
+/// a joining node takes what the cluster has.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_replication_factor(
+    options: *mut distkv_options,
+    replication_factor: u32,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.founding.replication_factor =
+            Some(narrow("replication_factor", replication_factor)?);
+        Ok(())
+    })
+}
+
+/// Node: how many virtual nodes a node of weight 1 has on the ring, 1 to 4096; fixed at the founding.
+/// Default: 64 for a founder; a joining node takes what the cluster has.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_vnodes(
+    options: *mut distkv_options,
+    vnodes: u32,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.founding.vnodes = Some(vnodes);
+        Ok(())
+    })
+}
+
+/// Node: its failure zone (rack, data centre). A zone repeats among the nodes of a partition only
+/// when no other is left. Default: none. The text is copied.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_zone(
+    options: *mut distkv_options,
+    zone: *const c_char,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.zone = Some(bytes::text(zone, "zone")?);
+        Ok(())
+    })
+}
+
+/// Node: its share of the data against others', 0.01 to 100. Default: 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_weight(
+    options: *mut distkv_options,
+    weight: f64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.weight = weight;
+        Ok(())
+    })
+}
+
+/// How long, in milliseconds and at least 1, the call may take that is given these options: opening a
+/// node (default: 60,000), opening a client (default: 5,000), or a call of a client. What a client
+/// was opened with is also the default of its calls.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_timeout_ms(
+    options: *mut distkv_options,
+    timeout_ms: u32,
+) -> *mut distkv_error {
+    set(options, |options| {
+        if timeout_ms == 0 {
+            return Err(Error::new(Kind::InvalidArgument, "setting out of range")
+                .with("setting", "timeout_ms")
+                .with("value", timeout_ms)
+                .with("least", 1));
+        }
+        options.timeout = Some(Duration::from_millis(timeout_ms.into()));
+        Ok(())
+    })
+}
+
+fn set(
+    options: *mut distkv_options,
+    set: impl FnOnce(&mut distkv_options) -> Result<()>,
+) -> *mut distkv_error {
+    guard::call(|| handles::change(options, "options", set))
+}
+
+/// A number that is wider in C than here, so that a wrong one is told and not cut off.
+fn narrow<T: TryFrom<u32>>(name: &'static str, value: u32) -> Result<T> {
+    T::try_from(value).map_err(|_| {
+        Error::new(Kind::InvalidArgument, "setting out of range")
+            .with("setting", name)
+            .with("value", value)
+    })
+}
+
+#[cfg(test)]
+#[path = "options_test.rs"]
+mod tests;
