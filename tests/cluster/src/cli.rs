@@ -1,10 +1,12 @@
 //! The client commands, as a person types them.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-use std::thread;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::binary::binary;
+use crate::patience::eventually;
 
 /// How a command ended, and what it said.
 #[derive(Debug)]
@@ -43,10 +45,11 @@ impl Ran {
     }
 }
 
-/// Runs `distkv` with these arguments. Every command ends by its own `--timeout`, 5 s by default.
+/// Runs `distkv` with these arguments.
 ///
 /// # Panics
-/// If it cannot be run.
+/// If it cannot be run, or does not end.
+#[track_caller]
 pub fn distkv(arguments: &[&str]) -> Ran {
     distkv_with(arguments, Vec::new())
 }
@@ -54,24 +57,44 @@ pub fn distkv(arguments: &[&str]) -> Ran {
 /// Runs `distkv` with these arguments and this on its stdin.
 ///
 /// # Panics
-/// If it cannot be run.
+/// If it cannot be run, or does not end.
+#[track_caller]
 pub fn distkv_with(arguments: &[&str], stdin: Vec<u8>) -> Ran {
-    let mut child = Command::new(binary())
+    let child = Command::new(binary())
         .args(arguments)
         .env_remove("DISTKV_ENDPOINTS")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program under test runs");
-    let mut pipe = child.stdin.take().unwrap();
+        .spawn();
+    let mut running = Running(child.expect("the program under test runs"));
+    let mut pipe = running.0.stdin.take().unwrap();
     // A program that does not read to the end closes its side, and that is its right.
     let feed = thread::spawn(move || drop(pipe.write_all(&stdin)));
-    let output = child.wait_with_output().unwrap();
+    let stdout = read(running.0.stdout.take().unwrap());
+    let stderr = read(running.0.stderr.take().unwrap());
+    // Every client command has a timeout of its own, so this one is for defects.
+    let status = eventually(Duration::from_secs(60), &format!("{arguments:?} to end"), || {
+        running.0.try_wait().unwrap().ok_or("it is still running")
+    });
     feed.join().unwrap();
-    Ran {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    Ran { code: status.code(), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+/// A command that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
+}
+
+fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }

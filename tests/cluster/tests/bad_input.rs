@@ -172,6 +172,7 @@ fn a_directory_that_cannot_be_one_is_named() {
     assert_eq!(text, "not a directory", "it was left alone");
 }
 
+#[track_caller]
 fn refused_by_directory(seat: &mut Seat, word: &str) {
     let dir = seat.data_dir.display().to_string();
     let exit: Exit = seat.refuse();

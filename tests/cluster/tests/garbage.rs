@@ -23,7 +23,7 @@ fn strangers_on_the_port_disturb_nobody() {
 
     let addresses: Vec<_> = cluster.seats.iter().map(|seat| seat.address.clone()).collect();
     for address in &addresses {
-        for seed in 1..=20 {
+        for seed in 1..=10 {
             send(address, &noise(seed, 4096));
             send(address, &[HTTP2, &noise(seed, 4096)].concat());
         }

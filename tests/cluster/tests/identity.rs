@@ -84,10 +84,12 @@ fn a_wiped_node_takes_the_place_of_the_one_that_was_at_its_address() {
     assert_eq!(get(&cluster.seats[2], "kept"), "by two");
 }
 
+#[track_caller]
 fn put(seat: &Seat, key: &str, value: &str) {
     distkv(&["put", key, value, "--endpoints", &seat.address, "--timeout=10"]).ok();
 }
 
+#[track_caller]
 fn get(seat: &Seat, key: &str) -> String {
     let got = distkv(&["get", key, "--endpoints", &seat.address, "--timeout=10"]).ok();
     got.trim_end_matches('\n').to_owned()
