@@ -1,0 +1,58 @@
+//! `distkv`: a node of distkv as a program of its own, and the verbs for the command line.
+//!
+//! It is a host like any other: it uses nothing but the API that every program and binding uses.
+//! `serve` starts a node, says on one line of stdout that it is ready, and closes the node when it is
+//! asked to end. Everything else connects as a thin client, does one thing and is gone.
+//!
+//! What a script may rely on: results are on stdout, and nothing else is; errors are on stderr as
+//! `error: Kind: message`; the exit code is 0 for success, 1 for an error and for an absent key, and
+//! 2 for a command line that makes no sense.
+
+mod config;
+mod logging;
+mod report;
+mod serve;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A strongly consistent, distributed key-value store.
+#[derive(Parser)]
+#[command(name = "distkv", version = kvcore::api::VERSION)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node until SIGTERM or SIGINT.
+    Serve(serve::Serve),
+    /// Set the value of a key, and print the new revision.
+    Put(verbs::Put),
+    /// Print the value of a key and a newline; exit 1 if there is none.
+    Get(verbs::Get),
+    /// Remove a key, and print `deleted` or `absent`.
+    Delete(verbs::Delete),
+    /// Show what the node that answers knows of itself and its cluster.
+    Status(verbs::Status),
+    /// Show the members of the cluster.
+    Members(verbs::Members),
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Put(put) => put.run(),
+        Command::Get(get) => get.run(),
+        Command::Delete(delete) => delete.run(),
+        Command::Status(status) => status.run(),
+        Command::Members(members) => members.run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        report::say(&format!("error: {}: {error}", error.kind()));
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,152 @@
+//! The client commands: each connects as a thin client, does one thing and is gone.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use kvcore::api::{Bytes, CallOptions, Client, ClientOptions, Result, limits};
+
+use crate::config::Seconds;
+use crate::{logging, report};
+
+/// Which cluster, and how patiently.
+#[derive(Args)]
+struct Target {
+    /// Members of the cluster, any of which is enough
+    #[arg(
+        long,
+        env = "DISTKV_ENDPOINTS",
+        value_name = "HOST:PORT,..",
+        default_value = "127.0.0.1:7400"
+    )]
+    endpoints: String,
+    /// How long the command may take
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    timeout: Seconds,
+}
+
+impl Target {
+    /// A client, and what is left of the time for the call.
+    fn connect(&self) -> Result<(Client, CallOptions)> {
+        logging::begin("off")?;
+        let timeout = Duration::from(self.timeout);
+        let until = Instant::now() + timeout;
+        let options =
+            ClientOptions { timeout, connect_timeout: timeout, ..ClientOptions::default() };
+        let client = Client::connect(&self.endpoints, options).wait()?;
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        Ok((client, CallOptions { timeout: Some(left), ..CallOptions::default() }))
+    }
+}
+
+#[derive(Args)]
+pub struct Put {
+    key: OsString,
+    /// The value; `-` takes it from stdin, to its end
+    #[arg(allow_negative_numbers = true)]
+    value: OsString,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Put {
+    pub fn run(self) -> Result<ExitCode> {
+        let value = if self.value == "-" { stdin()? } else { self.value.into_vec().into() };
+        let (client, options) = self.target.connect()?;
+        let revision = client.put(bytes(self.key), value, options).wait()?;
+        report::print(format!("{revision}\n").as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Args)]
+pub struct Get {
+    key: OsString,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Get {
+    pub fn run(self) -> Result<ExitCode> {
+        let (client, options) = self.target.connect()?;
+        match client.get(bytes(self.key), options).wait()? {
+            Some(entry) => {
+                report::print(&[&entry.value, b"\n".as_slice()].concat())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            None => {
+                report::say("absent");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Delete {
+    key: OsString,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Delete {
+    pub fn run(self) -> Result<ExitCode> {
+        let (client, options) = self.target.connect()?;
+        let existed = client.delete(bytes(self.key), options).wait()?;
+        report::print(if existed { b"deleted\n" } else { b"absent\n" })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Args)]
+pub struct Status {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Status {
+    pub fn run(self) -> Result<ExitCode> {
+        let (client, _) = self.target.connect()?;
+        let status = client.status().wait()?;
+        let text = if self.json { report::json(&status)? } else { report::status(&status) };
+        report::print(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Args)]
+pub struct Members {
+    /// Print a JSON array of objects
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Members {
+    pub fn run(self) -> Result<ExitCode> {
+        let (client, _) = self.target.connect()?;
+        let members = client.members().wait()?;
+        let text = if self.json { report::json(&members)? } else { report::members(&members) };
+        report::print(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn bytes(argument: OsString) -> Bytes {
+    argument.into_vec().into()
+}
+
+/// All of stdin, but no more than it takes to see that it is above the limit of a value.
+fn stdin() -> Result<Bytes> {
+    let mut value = Vec::new();
+    let most = limits::VALUE_BYTES as u64 + 1;
+    std::io::stdin().lock().take(most).read_to_end(&mut value)?;
+    Ok(value.into())
+}

@@ -1,0 +1,101 @@
+//! Seats whose nodes found each other.
+
+use std::time::Duration;
+
+use crate::patience::eventually;
+use crate::process::signal;
+use crate::seat::Seat;
+use crate::stage::Stage;
+
+/// A few nodes in one cluster.
+pub struct Cluster {
+    /// Where each of them sits; the first one founded the cluster.
+    pub seats: Vec<Seat>,
+}
+
+impl Cluster {
+    /// Starts `nodes` nodes: one founds the cluster, the others join it, all with these flags. Waits
+    /// until all are members and every partition has its replicas.
+    ///
+    /// # Panics
+    /// If that does not happen in time.
+    #[track_caller]
+    pub fn of(stage: &Stage, nodes: usize, flags: &[&str]) -> Cluster {
+        let mut founder = stage.seat("node-0").with(flags);
+        founder.start();
+        let join = format!("--join={}", founder.address);
+        let mut cluster = Cluster { seats: vec![founder] };
+        for nth in 1..nodes {
+            let mut seat =
+                stage.seat(&format!("node-{nth}")).with(&[flags, &[join.as_str()]].concat());
+            seat.begin();
+            cluster.seats.push(seat);
+        }
+        for seat in cluster.seats.iter_mut().skip(1) {
+            seat.finish();
+        }
+        cluster.wait_settled();
+        cluster
+    }
+
+    /// The addresses of all seats, for a client.
+    pub fn endpoints(&self) -> String {
+        let addresses: Vec<_> = self.seats.iter().map(|seat| seat.address.as_str()).collect();
+        addresses.join(",")
+    }
+
+    /// The addresses of those with a process.
+    pub fn live_endpoints(&self) -> String {
+        let live = self.seats.iter().filter(|seat| seat.running().is_some());
+        live.map(|seat| seat.address.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Ends all processes at once by SIGKILL, as when the power goes.
+    ///
+    /// # Panics
+    /// If one of them is gone already.
+    #[track_caller]
+    pub fn kill_all(&mut self) {
+        let processes: Vec<_> = self.seats.iter().filter_map(Seat::running).collect();
+        signal(&processes, "KILL");
+        self.seats.iter_mut().for_each(Seat::reap);
+    }
+
+    /// Starts all seats together, because none can be ready without a majority.
+    ///
+    /// # Panics
+    /// If one does not become ready in time.
+    #[track_caller]
+    pub fn start_all(&mut self) {
+        self.seats.iter_mut().for_each(Seat::begin);
+        for seat in &mut self.seats {
+            seat.finish();
+        }
+    }
+
+    /// Waits until every running node sees every running node as a member that is up, and knows each
+    /// partition with a leader and all the replicas that it can have.
+    ///
+    /// # Panics
+    /// If that does not happen in time.
+    #[track_caller]
+    pub fn wait_settled(&self) {
+        eventually(Duration::from_secs(45), "the cluster to settle", || {
+            let live: Vec<_> = self.seats.iter().filter(|seat| seat.running().is_some()).collect();
+            live.iter().try_for_each(|seat| settled(seat, live.len()))
+        });
+    }
+}
+
+fn settled(seat: &Seat, nodes: usize) -> Result<(), String> {
+    let status = seat.status()?;
+    if status.leaderless + status.moves + status.under_replicated > 0 {
+        return Err(format!("{}: {status:?}", seat.label));
+    }
+    let members = seat.members()?;
+    let up = members.iter().filter(|member| member.state == "up").count();
+    if up != nodes {
+        return Err(format!("{} sees {up} of {nodes} up: {members:?}", seat.label));
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Stories of whole clusters, told with real processes, real sockets and real disks.
+//!
+//! A story takes a [`Stage`]: a scratch directory, and one of the few permits that keep the machine
+//! from running too many clusters at once. On the stage are [`Seat`]s. A seat is what a node keeps when
+//! its process is killed: its directory, its address, its flags. Starting a seat runs the `distkv`
+//! program there and waits for its `ready` line; killing it is a real SIGKILL. A [`Cluster`] is a few
+//! seats that found each other. A [`Load`] writes from several threads and keeps a [`Ledger`] of what
+//! was acknowledged, which is what must still be there after whatever the story does.
+//!
+//! Nothing here sleeps and hopes. Whatever a story waits for, it waits for with [`eventually`], which
+//! asks again until the deadline, and then says what it waited for and what it saw last. When a story
+//! fails, every process still on stage adds the end of what it wrote to stderr.
+
+// The whole crate is test code: whatever goes wrong here is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::indexing_slicing)]
+
+mod binary;
+mod cli;
+mod cluster;
+mod load;
+mod patience;
+mod process;
+mod seat;
+mod stage;
+
+pub use binary::binary;
+pub use cli::{Ran, distkv, distkv_with};
+pub use cluster::Cluster;
+pub use load::{Failed, Ledger, Load, Plan};
+pub use patience::eventually;
+pub use process::{Exit, Process, Ready};
+pub use seat::{Seat, connect};
+pub use stage::{Stage, unused_address};

@@ -1,0 +1,202 @@
+//! What a node keeps when its process is gone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kvcore::api::{Client, ClientOptions, MemberStatus, Status};
+
+use crate::process::{Exit, Process, Ready};
+
+/// How long a start may take: a debug build, on a machine with other things to do.
+const START: Duration = Duration::from_secs(30);
+
+/// A place for one node: directory, address and flags, and the process when there is one.
+pub struct Seat {
+    /// What it is called in messages.
+    pub label: String,
+    /// Where it listens.
+    pub address: String,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// More flags for its next start.
+    pub flags: Vec<String>,
+    log: PathBuf,
+    process: Option<Process>,
+    ready: Option<Ready>,
+}
+
+impl Seat {
+    pub(crate) fn new(label: &str, scratch: &Path, address: String) -> Seat {
+        Seat {
+            label: label.into(),
+            address,
+            data_dir: scratch.join(label),
+            flags: Vec::new(),
+            log: scratch.join(format!("{label}.log")),
+            process: None,
+            ready: None,
+        }
+    }
+
+    /// The same seat with other flags for its next start.
+    #[must_use]
+    pub fn with(mut self, flags: &[&str]) -> Seat {
+        self.set(flags);
+        self
+    }
+
+    /// Other flags for its next start.
+    pub fn set(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
+    /// Runs the process; see [`finish`](Seat::finish).
+    ///
+    /// # Panics
+    /// If one is there.
+    #[track_caller]
+    pub fn begin(&mut self) {
+        assert!(self.process.is_none(), "{} is taken", self.label);
+        let mut flags = vec![format!("--listen={}", self.address)];
+        if !self.flags.iter().any(|flag| flag.starts_with("--in-memory")) {
+            flags.push(format!("--data-dir={}", self.data_dir.display()));
+        }
+        flags.extend(self.flags.iter().cloned());
+        self.process = Some(Process::spawn(&self.label, &flags, &self.log));
+    }
+
+    /// Waits until the process that was begun is ready.
+    ///
+    /// # Panics
+    /// If it does not become so in time.
+    #[track_caller]
+    pub fn finish(&mut self) -> Ready {
+        match self.process().wait_ready(START) {
+            Ok(ready) => {
+                assert_eq!(ready.listen, self.address, "{} listens elsewhere", self.label);
+                self.ready = Some(ready.clone());
+                ready
+            }
+            Err(exit) => panic!("{} did not start: {exit:?}", self.label),
+        }
+    }
+
+    /// Starts a node and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become so in time.
+    #[track_caller]
+    pub fn start(&mut self) -> Ready {
+        self.begin();
+        self.finish()
+    }
+
+    /// Starts a node that must refuse to; how it ended.
+    ///
+    /// # Panics
+    /// If it becomes ready, or neither that nor ended in time.
+    #[track_caller]
+    pub fn refuse(&mut self) -> Exit {
+        self.begin();
+        match self.process().wait_ready(START) {
+            Ok(ready) => panic!("{} started: {ready:?}", self.label),
+            Err(exit) => {
+                self.process = None;
+                exit
+            }
+        }
+    }
+
+    /// Ends the process by SIGKILL.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.process().signal("KILL");
+        self.reap();
+    }
+
+    /// Waits for a process that was sent SIGKILL to be gone.
+    #[track_caller]
+    pub(crate) fn reap(&mut self) {
+        self.process().wait_exit(Duration::from_secs(10));
+        self.process = None;
+    }
+
+    /// Ends the process by a signal that it hears, SIGTERM or SIGINT; how it ended. It has 5 s.
+    ///
+    /// # Panics
+    /// If there is none, or it does not end in time.
+    #[track_caller]
+    pub fn ask_to_end(&mut self, signal: &str) -> Exit {
+        self.process().signal(signal);
+        let exit = self.process().wait_exit(Duration::from_secs(5));
+        self.process = None;
+        exit
+    }
+
+    /// Whether a process is running here.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// What the last `ready` line said.
+    ///
+    /// # Panics
+    /// If there was none.
+    #[track_caller]
+    pub fn ready(&self) -> &Ready {
+        self.ready.as_ref().expect("the seat was started")
+    }
+
+    #[track_caller]
+    pub(crate) fn process(&mut self) -> &mut Process {
+        let label = &self.label;
+        self.process.as_mut().unwrap_or_else(|| panic!("nobody sits on {label}"))
+    }
+
+    pub(crate) fn running(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// What the node here says of itself and its cluster.
+    ///
+    /// # Errors
+    /// Why it does not, or that another node answered for it.
+    pub fn status(&self) -> Result<Status, String> {
+        let status = self.ask(|client| client.status().wait())?;
+        if self.ready.as_ref().is_some_and(|ready| ready.node != status.node) {
+            return Err(format!("{} was asked, but {} answered", self.label, status.node));
+        }
+        Ok(status)
+    }
+
+    /// The members, as the node here sees them.
+    ///
+    /// # Errors
+    /// Why it does not say.
+    pub fn members(&self) -> Result<Vec<MemberStatus>, String> {
+        self.ask(|client| client.members().wait())
+    }
+
+    fn ask<T>(&self, ask: impl Fn(&Client) -> kvcore::api::Result<T>) -> Result<T, String> {
+        let answer = connect(&self.address).and_then(|client| {
+            let answer = ask(&client);
+            client.close();
+            answer
+        });
+        answer.map_err(|error| format!("{}: {error:?}", self.label))
+    }
+}
+
+/// A thin client that tries for no more than 2 s, so that whoever asks again asks again soon.
+///
+/// # Errors
+/// Those of [`Client::connect`].
+pub fn connect(endpoints: &str) -> kvcore::api::Result<Client> {
+    let patience = Duration::from_secs(2);
+    let options =
+        ClientOptions { timeout: patience, connect_timeout: patience, ..ClientOptions::default() };
+    Client::connect(endpoints, options).wait()
+}
