@@ -10,9 +10,8 @@ manifest=${1:-$(dirname "$0")/../Cargo.toml}
 cache=${DISTKV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/distkv}
 
 source_of_crate() {
-    local metadata # apart from its use: a stale lock file ends here, with cargo's own words
-    metadata=$(cargo metadata --format-version 1 --locked --manifest-path "$manifest") || return 1
-    python3 -c '
+    cargo metadata --format-version 1 --locked --manifest-path "$manifest" |
+        python3 -c '
 import json, os, sys
 for package in json.load(sys.stdin)["packages"]:
     if package["name"] == "librocksdb-sys":
@@ -20,7 +19,7 @@ for package in json.load(sys.stdin)["packages"]:
         break
 else:
     sys.exit("librocksdb-sys is not in the lock file")
-' <<<"$metadata"
+'
 }
 
 read -r version source < <(source_of_crate)

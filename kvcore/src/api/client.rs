@@ -36,6 +36,8 @@ struct Inner {
     client: client::Client,
     timeout: Duration,
     closed: watch::Sender<bool>,
+    /// For a client over a node: whether the node is closed.
+    node_closed: Option<watch::Receiver<bool>>,
     handle: Handle,
     pool: Option<Pool>,
     // Keeps the threads of thin clients going; a node's client runs on those of the node.
@@ -77,6 +79,7 @@ impl Client {
                 client: client::Client::new(Way::Routed(router), options.limits, seam),
                 timeout: options.timeout,
                 closed: watch::Sender::new(false),
+                node_closed: None,
                 handle,
                 pool: Some(pool),
                 _runtime: Some(runtime),
@@ -89,12 +92,13 @@ impl Client {
         peer: Peer,
         handle: Handle,
         limits: Limits,
-        closed: watch::Sender<bool>,
+        node_closed: watch::Receiver<bool>,
     ) -> Client {
         Client(Arc::new(Inner {
             client: client::Client::new(Way::Here(peer), limits, system::seam()),
             timeout: ClientOptions::default().timeout,
-            closed,
+            closed: watch::Sender::new(false),
+            node_closed: Some(node_closed),
             handle,
             pool: None,
             _runtime: None,
@@ -176,6 +180,9 @@ impl Client {
         let mut closed = self.0.closed.subscribe();
         if *closed.borrow_and_update() {
             return Op::ready(Err(Error::new(Kind::Closed, "the client is closed")));
+        }
+        if self.0.node_closed.as_ref().is_some_and(|closed| *closed.borrow()) {
+            return Op::ready(Err(Error::new(Kind::Closed, "the client's node is closed")));
         }
         let work = work(self.0.client.clone());
         Op::spawn(&self.0.handle, async move {

@@ -17,15 +17,14 @@ mod node;
 mod op;
 mod options;
 mod runtime;
-mod status;
 mod system;
 
 pub use client::{Client, Entry};
 pub use node::Node;
 pub use op::Op;
 pub use options::{CallOptions, ClientOptions, Consistency};
-pub use status::{MemberStatus, Status};
 
+pub use crate::node::{MemberStatus, Status};
 pub use crate::types::config::{Founding, NodeConfig, Timers};
 pub use crate::types::limits;
 pub use crate::types::{ClusterId, Error, Kind, Limits, NodeId, Result, Revision};

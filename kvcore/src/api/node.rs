@@ -83,7 +83,8 @@ impl Node {
         if *inner.closed.borrow() {
             return Err(Error::new(Kind::Closed, "the node is closed"));
         }
-        Ok(Client::over(inner.node.peer(), inner.handle.clone(), inner.limits.clone(), &inner.closed))
+        let closed = inner.closed.subscribe();
+        Ok(Client::over(inner.node.peer(), inner.handle.clone(), inner.limits.clone(), closed))
     }
 
     /// What the node knows of itself and its cluster.

@@ -54,8 +54,10 @@ fn again(kind: Kind) -> bool {
 /// An attempt that said "not applied" speaks only for itself: if an earlier one may have been applied,
 /// the call may have been. A verdict of the partition itself does speak for all of them.
 fn honest(error: Error, maybe_applied: bool) -> Error {
-    let of_one_attempt =
-        matches!(error.kind(), Kind::Unavailable | Kind::Overloaded | Kind::Closed | Kind::WrongCluster);
+    let of_one_attempt = matches!(
+        error.kind(),
+        Kind::Unavailable | Kind::Overloaded | Kind::Closed | Kind::WrongCluster
+    );
     match maybe_applied && of_one_attempt {
         true => error.into_kind(Kind::Timeout),
         false => error,

@@ -107,12 +107,7 @@ impl State {
         }
     }
 
-    fn found(
-        &mut self,
-        cluster: ClusterId,
-        config: ClusterConfig,
-        founder: NewMember,
-    ) -> Decision {
+    fn found(&mut self, cluster: ClusterId, config: ClusterConfig, founder: NewMember) -> Decision {
         if self.founded() {
             return match self.cluster == cluster {
                 true => Decision::Done,
@@ -266,7 +261,6 @@ impl State {
         self.table.epoch = Epoch(self.table.epoch.0 + 1);
     }
 }
-
 
 fn refused(kind: Kind, message: &str) -> Decision {
     Decision::Refused { code: kind.code(), message: message.to_owned() }

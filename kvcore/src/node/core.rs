@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::host::Host;
 use super::storage::Storage;
 use crate::metadata::{Change, Decision, Metadata, State};
-use crate::rpc::message::{self, reply, request};
 use crate::rpc::Pool;
+use crate::rpc::message::{self, reply, request};
 use crate::types::config::NodeConfig;
-use crate::types::{ClusterId, Error, Kind, NodeId, Result, Seam};
+use crate::types::{ClusterId, Error, Kind, NodeId, Result};
 
 /// A running node, as its parts see it.
 pub(super) struct Core {
@@ -22,7 +22,6 @@ pub(super) struct Core {
     pub(super) storage: Arc<Storage>,
     pub(super) metadata: Metadata,
     pub(super) host: Host,
-    pub(super) seam: Seam,
 }
 
 impl Core {

@@ -95,9 +95,12 @@ impl Seeker<'_> {
                 match self.ask(address).await {
                     Ok(place) => return Ok(place),
                     Err(error) if lasting(error.kind()) => {
-                        return Err(Error::new(error.kind(), "the cluster does not let this node in")
-                            .with("address", address)
-                            .because(error));
+                        return Err(Error::new(
+                            error.kind(),
+                            "the cluster does not let this node in",
+                        )
+                        .with("address", address)
+                        .because(error));
                     }
                     Err(error) => last = error,
                 }

@@ -13,9 +13,7 @@ use crate::partition::Replica;
 use crate::rpc::message::{self, execute, executed, reply, request};
 use crate::rpc::{Answer, Caller, Handler, convert};
 use crate::types::config::{Founding, check_address};
-use crate::types::{
-    Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Token,
-};
+use crate::types::{Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Token};
 
 /// How often a request is passed on from node to node at most: to somebody who holds the partition,
 /// and from there to its leader.

@@ -78,8 +78,7 @@ impl Identity {
             .map_err(|error| Error::internal("identity cannot be encoded").because(error))?;
         bytes.push(b'\n');
         let path = dir.join(NAME);
-        replace(dir, &path, &bytes)
-            .map_err(|error| Error::from(error).with("file", path.display()))
+        replace(dir, &path, &bytes).map_err(|error| Error::from(error).with("file", path.display()))
     }
 }
 

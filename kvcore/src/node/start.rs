@@ -237,7 +237,6 @@ impl Ground {
             storage,
             metadata,
             host,
-            seam: self.seam.clone(),
         });
         self.handlers.open(core.clone());
         if let Some(founding) = &place.founding

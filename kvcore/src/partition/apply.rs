@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::sessions::{Sessions, Verdict};
 use crate::engine::{Batch, Engine, Family, keys};
 use crate::raft::{Apply, Reply};
-use crate::types::{Command, Error, GroupId, Kind, Mutation, Outcome, PartitionId, Result, Revision};
+use crate::types::{
+    Command, Error, GroupId, Kind, Mutation, Outcome, PartitionId, Result, Revision,
+};
 use crate::wal::Position;
 
 /// The first byte of each entry. A replica that meets a larger one stops rather than guess.
@@ -132,8 +134,9 @@ impl Apply for Partition {
         self.sessions.expire(self.header.time_ms, batch);
         let outcomes: Result<Vec<Outcome>> =
             entry.commands.iter().map(|command| self.run(command, batch)).collect();
-        let header = postcard::to_stdvec(&self.header)
-            .map_err(|error| Error::internal("partition header cannot be encoded").because(error))?;
+        let header = postcard::to_stdvec(&self.header).map_err(|error| {
+            Error::internal("partition header cannot be encoded").because(error)
+        })?;
         batch.put(Family::Meta, keys::state(self.group), Bytes::from(header));
         Ok(Reply::Outcomes(outcomes?))
     }

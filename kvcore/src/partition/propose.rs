@@ -51,7 +51,9 @@ impl Proposer {
         })?;
         match answer.await {
             Ok(outcome) => outcome?.into_result(),
-            Err(_) => Err(Error::new(Kind::Timeout, "the replica stopped with the command under way")),
+            Err(_) => {
+                Err(Error::new(Kind::Timeout, "the replica stopped with the command under way"))
+            }
         }
     }
 }

@@ -41,8 +41,11 @@ impl Barrier {
         let begin = {
             let mut state = self.state.lock();
             if state.waiting.len() >= QUEUE {
-                return Err(Error::new(Kind::Overloaded, "the partition has too many reads waiting")
-                    .with("limit", QUEUE));
+                return Err(Error::new(
+                    Kind::Overloaded,
+                    "the partition has too many reads waiting",
+                )
+                .with("limit", QUEUE));
             }
             state.waiting.push(tell);
             !std::mem::replace(&mut state.proving, true)

@@ -13,7 +13,8 @@ use crate::raft::{Group, GroupOptions, LogStore};
 use crate::rpc::Pool;
 use crate::types::config::Timers;
 use crate::types::{
-    Command, Error, GroupId, Kind, Limits, NodeId, Outcome, PartitionId, ReplicaId, Result, Revision, Seam,
+    Command, Error, GroupId, Kind, Limits, NodeId, Outcome, PartitionId, ReplicaId, Result,
+    Revision, Seam,
 };
 use crate::wal::Tag;
 

@@ -91,9 +91,7 @@ impl Sessions {
             Some(session) => match session.answers.get(&command.sequence) {
                 Some(record) => Verdict::Known(record.outcome.clone()),
                 // The session said it had that answer, and it was forgotten.
-                None if command.sequence < session.lowest => {
-                    Verdict::Refused(Kind::SessionExpired)
-                }
+                None if command.sequence < session.lowest => Verdict::Refused(Kind::SessionExpired),
                 None => Verdict::Fresh,
             },
         }
@@ -110,7 +108,11 @@ impl Sessions {
         let session = self.known.entry(id).or_default();
         if command.lowest_unanswered > session.lowest {
             session.lowest = command.lowest_unanswered;
-            batch.put(Family::Meta, keys::session(self.group, id, HEADER), encode(&session.lowest)?);
+            batch.put(
+                Family::Meta,
+                keys::session(self.group, id, HEADER),
+                encode(&session.lowest)?,
+            );
             let kept = session.answers.split_off(&session.lowest);
             for (sequence, record) in std::mem::replace(&mut session.answers, kept) {
                 self.deadlines.remove(&(record.not_after_ms, id, sequence));
@@ -118,11 +120,7 @@ impl Sessions {
             }
         }
         let record = Record { not_after_ms: command.not_after_ms, outcome };
-        batch.put(
-            Family::Meta,
-            keys::session(self.group, id, command.sequence),
-            encode(&record)?,
-        );
+        batch.put(Family::Meta, keys::session(self.group, id, command.sequence), encode(&record)?);
         self.deadlines.insert((record.not_after_ms, id, command.sequence));
         session.answers.insert(command.sequence, record);
         Ok(())

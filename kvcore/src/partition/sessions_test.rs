@@ -45,20 +45,14 @@ fn commands_may_arrive_out_of_order() {
 #[test]
 fn what_the_session_has_is_forgotten_and_then_refused() {
     let (sessions, _) = remembering(&[(1, 1, 100), (2, 2, 100)]);
-    assert_eq!(
-        sessions.judge(&command(1, 1, 100), 50),
-        Verdict::Refused(Kind::SessionExpired)
-    );
+    assert_eq!(sessions.judge(&command(1, 1, 100), 50), Verdict::Refused(Kind::SessionExpired));
 }
 
 #[test]
 fn a_late_arrival_is_refused_rather_than_applied_again() {
     let (mut sessions, mut batch) = remembering(&[(1, 1, 100)]);
     sessions.expire(101, &mut batch);
-    assert_eq!(
-        sessions.judge(&command(1, 1, 100), 101),
-        Verdict::Refused(Kind::SessionExpired)
-    );
+    assert_eq!(sessions.judge(&command(1, 1, 100), 101), Verdict::Refused(Kind::SessionExpired));
 }
 
 #[test]

@@ -84,14 +84,14 @@ impl Group {
         let machine = StateMachine::open(tag, engine, apply)?;
         let network = Network { pool, group: tag.group };
         let config = config(tag, &timers)?;
-        let raft = Raft::new(tag.replica.0, config, network, log.clone(), machine)
-            .await
-            .map_err(|error| {
+        let raft = Raft::new(tag.replica.0, config, network, log.clone(), machine).await.map_err(
+            |error| {
                 Error::new(Kind::Corruption, "replica cannot be started from what is stored")
                     .with("group", tag.group)
                     .with("replica", tag.replica)
                     .because(error)
-            })?;
+            },
+        )?;
         let inbox = Arc::new(Inbox::new(raft.clone()));
         let group = Group { tag, raft, inbox, log };
         // Nobody else can be leading: no need to wait for a timer to say so.
@@ -129,12 +129,16 @@ impl Group {
     pub async fn propose(&self, payload: Bytes) -> Result<Reply> {
         match self.raft.client_write(Payload(payload)).await {
             Ok(written) => Ok(written.data),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.not_leader()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
+                Err(self.not_leader())
+            }
             Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
                 Err(Error::new(Kind::Timeout, "the leader changed before the write was confirmed")
                     .with("group", self.tag.group))
             }
-            Err(RaftError::APIError(error)) => Err(Error::internal("proposal refused").because(error)),
+            Err(RaftError::APIError(error)) => {
+                Err(Error::internal("proposal refused").because(error))
+            }
             Err(RaftError::Fatal(fatal)) => Err(self.stopped(fatal)),
         }
     }

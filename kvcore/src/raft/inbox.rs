@@ -16,8 +16,8 @@ use super::group::Raft;
 use super::log_store;
 use super::snapshot::SnapshotData;
 use super::types::{
-    Consensus, SnapshotMeta, StoredMembership, Vote, missing, position_from_wire,
-    position_to_wire, vote_from_wire, vote_to_wire,
+    Consensus, SnapshotMeta, StoredMembership, Vote, missing, position_from_wire, position_to_wire,
+    vote_from_wire, vote_to_wire,
 };
 use crate::rpc::Answer;
 use crate::rpc::message::{self, reply, request};
@@ -157,8 +157,9 @@ impl Inbox {
         snapshot.parts.push(part.data);
         if snapshot.bytes > SNAPSHOT_BYTES {
             *arriving = None;
-            return Err(Error::new(Kind::TooLarge, "snapshot is too large")
-                .with("limit", SNAPSHOT_BYTES));
+            return Err(
+                Error::new(Kind::TooLarge, "snapshot is too large").with("limit", SNAPSHOT_BYTES)
+            );
         }
         if !part.last {
             return Ok(None);

@@ -16,9 +16,7 @@ use openraft::{OptionalSend, RaftLogReader};
 
 use super::membership;
 use super::memory_log::MemoryLog;
-use super::types::{
-    Consensus, LeaderId, LogEntry, LogId, Payload, Vote, log_id, position, to_io,
-};
+use super::types::{Consensus, LeaderId, LogEntry, LogId, Payload, Vote, log_id, position, to_io};
 use crate::types::{Error, Kind, Result};
 use crate::wal::{Log, Position, Record, State};
 
@@ -161,7 +159,11 @@ impl RaftLogStorage<Consensus> for LogStore {
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
         let committed = self.state().committed;
-        committed.as_deref().map(|bytes| decode_position(bytes).map(log_id)).transpose().map_err(to_io)
+        committed
+            .as_deref()
+            .map(|bytes| decode_position(bytes).map(log_id))
+            .transpose()
+            .map_err(to_io)
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Consensus>) -> io::Result<()>
@@ -173,7 +175,10 @@ impl RaftLogStorage<Consensus> for LogStore {
         let records = records.map_err(to_io)?;
         match self {
             LogStore::Disk(log) => {
-                log.append(records, Box::new(move |result| callback.io_completed(result.map_err(to_io))));
+                log.append(
+                    records,
+                    Box::new(move |result| callback.io_completed(result.map_err(to_io))),
+                );
             }
             LogStore::Memory(log) => {
                 callback.io_completed(log.append(records).map_err(to_io));
@@ -305,7 +310,8 @@ mod tests {
             assert_eq!(after.log_id, before.log_id);
             assert_eq!(format!("{:?}", after.payload), format!("{:?}", before.payload));
         }
-        let unknown = Record { position: Position { term: 1, index: 1 }, kind: 9, payload: Bytes::new() };
+        let unknown =
+            Record { position: Position { term: 1, index: 1 }, kind: 9, payload: Bytes::new() };
         assert_eq!(entry(unknown).unwrap_err().kind(), Kind::Corruption);
     }
 }

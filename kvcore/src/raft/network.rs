@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -16,7 +17,6 @@ use openraft::raft::{
     StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
-use openraft::OptionalSend;
 
 use super::log_store::record;
 use super::snapshot::{Parts, SnapshotData};
@@ -62,7 +62,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    fn append(&self, request: AppendEntriesRequest<Consensus>) -> Call<StreamAppendResult<Consensus>> {
+    fn append(
+        &self,
+        request: AppendEntriesRequest<Consensus>,
+    ) -> Call<StreamAppendResult<Consensus>> {
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
         let entries: Result<Vec<_>, Error> = request

@@ -230,7 +230,11 @@ impl RaftStateMachine<Consensus> for StateMachine {
         Builder { tag: self.tag, engine: self.engine.clone(), view: self.view() }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        data: SnapshotData,
+    ) -> io::Result<()> {
         let SnapshotData::Parts(parts) = data else {
             return Err(to_io(Error::internal("a snapshot of one's own cannot be installed")));
         };

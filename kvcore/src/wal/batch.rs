@@ -137,7 +137,12 @@ impl Summary {
 
     /// The records of the whole batch `bytes`, found at `offset` of `segment`, if they are those
     /// that were written there.
-    pub fn verify<'a>(&self, bytes: &'a [u8], segment: u64, offset: u64) -> Result<&'a [u8], Damage> {
+    pub fn verify<'a>(
+        &self,
+        bytes: &'a [u8],
+        segment: u64,
+        offset: u64,
+    ) -> Result<&'a [u8], Damage> {
         let Some((header, records)) = bytes.split_first_chunk::<BATCH_HEADER>() else {
             return Err(Damage("a batch is cut short"));
         };

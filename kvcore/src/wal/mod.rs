@@ -211,7 +211,10 @@ impl Owner {
         self.shared.keeper.stop();
         self.shared.queue.close();
         if self.ids.contains(&thread::current().id()) {
-            return Err(Error::new(Kind::WouldDeadlock, "the log cannot wait for its own callback"));
+            return Err(Error::new(
+                Kind::WouldDeadlock,
+                "the log cannot wait for its own callback",
+            ));
         }
         let mut panicked = false;
         for thread in self.threads.lock().drain(..) {
@@ -253,9 +256,8 @@ impl Shared {
     /// Calls back when everything queued so far is durable.
     fn barrier(&self, done: Done) {
         let mut done = Some(done);
-        let added = self.queue.open().and_then(|queue| {
-            queue.add(None, &mut done, |_| Ok(Effect::None))
-        });
+        let added =
+            self.queue.open().and_then(|queue| queue.add(None, &mut done, |_| Ok(Effect::None)));
         if let (Err(error), Some(done)) = (added, done) {
             done(Err(error));
         }
@@ -263,7 +265,8 @@ impl Shared {
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        Error::internal("a thread of the log could not be started").because(error)
-    })
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| Error::internal("a thread of the log could not be started").because(error))
 }

@@ -166,7 +166,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(segment: &'a Segment) -> Result<Reader<'a>> {
-        let window = Window { file: &*segment.file, size: segment.size, start: 0, bytes: Vec::new() };
+        let window =
+            Window { file: &*segment.file, size: segment.size, start: 0, bytes: Vec::new() };
         Ok(Reader { segment, window, offset: DATA_START, last: None })
     }
 
@@ -181,8 +182,8 @@ impl<'a> Reader<'a> {
         let Ok(mut records) = summary.verify(bytes, number, offset) else { return Ok(None) };
         for _ in 0..summary.records {
             let at = offset + (summary.bytes() - records.len()) as u64;
-            let (frame, rest) = Frame::decode(records)
-                .map_err(|damage| lost(self.segment, at, damage.0))?;
+            let (frame, rest) =
+                Frame::decode(records).map_err(|damage| lost(self.segment, at, damage.0))?;
             let replay = replays.entry(frame.tag).or_default();
             if replay.apply(&frame, number, at as u32).map_err(|e| lost(self.segment, at, e.0))? {
                 replays.remove(&frame.tag);
@@ -241,8 +242,8 @@ impl Window<'_> {
         if offset.saturating_add(length as u64) > self.size {
             return Ok(None);
         }
-        let held = offset >= self.start
-            && offset + length as u64 <= self.start + self.bytes.len() as u64;
+        let held =
+            offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
         if !held {
             let wanted = (length.max(WINDOW_BYTES) as u64).min(self.size - offset);
             self.bytes.resize(wanted as usize, 0);

@@ -14,9 +14,7 @@ use super::batch::{Batch, Op};
 use super::disk::DiskFile;
 use super::group::{Effect, Group, Mark};
 use super::queue::{Failure, Next};
-use super::segment::{
-    DATA_START, Segment, SegmentHeader, Spare, fresh_path, segment_path,
-};
+use super::segment::{DATA_START, Segment, SegmentHeader, Spare, fresh_path, segment_path};
 use crate::types::{Error, Result};
 
 /// What keeping one entry in memory costs beside its payload, about, in bytes.
@@ -103,10 +101,7 @@ impl Writer {
         };
         self.shared.queue.finished(queued, batch.into_buffer());
         let released = ops.iter().any(|op| {
-            matches!(
-                op.effect,
-                Effect::Released | Effect::Removed | Effect::Mark(Mark::Floor, _)
-            )
+            matches!(op.effect, Effect::Released | Effect::Removed | Effect::Mark(Mark::Floor, _))
         });
         for op in ops {
             if let Some(group) = &op.group {
@@ -176,7 +171,8 @@ impl Writer {
             Some(spare) => spare,
             None => {
                 let fresh = fresh_path(dir, number);
-                let file = disk.create(&fresh).map_err(|error| failed(error, "creating", &fresh))?;
+                let file =
+                    disk.create(&fresh).map_err(|error| failed(error, "creating", &fresh))?;
                 Spare { file, path: fresh, size }
             }
         };
