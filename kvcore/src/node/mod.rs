@@ -9,7 +9,8 @@
 //!   where the map prefers it;
 //! - the [`rebalancer`], where the metadata group is led, asks the ring what should be and decides
 //!   the next few moves;
-//! - [`liveness`] keeps a link to every other member, and says who can be reached.
+//! - [`liveness`] keeps a link to every other member, and says who can be reached;
+//! - [`succession`] sees to it that the partitions of a lost leader elect another one without delay.
 //!
 //! Each task looks at the newest map, does what is next and waits for a change: none holds a plan of
 //! its own, so a task that starts anew, on this node or another, goes on from where things are.
@@ -25,6 +26,7 @@ mod rebalancer;
 mod start;
 mod status;
 mod storage;
+mod succession;
 
 pub use start::Node;
 pub use status::{MemberStatus, Report, Status};

@@ -15,7 +15,7 @@ use super::handlers::Handlers;
 use super::host::Host;
 use super::identity::{Identity, Place};
 use super::storage::{Directory, Storage};
-use super::{liveness, mover, rebalancer};
+use super::{liveness, mover, rebalancer, succession};
 use crate::metadata::{Change, Metadata, MetadataOptions, NewMember};
 use crate::rpc::{self, Caller, Handler, Peer, Pool};
 use crate::types::config::{ClusterConfig, NodeConfig};
@@ -115,9 +115,10 @@ impl Node {
         tasks.shutdown().await;
         hand_over_all(core).await;
         self.handlers.close();
+        // The links before the replicas, so that nothing is asked of a replica that is stopping.
+        core.pool.close().await;
         core.host.stop().await;
         core.metadata.stop().await;
-        core.pool.close().await;
         let storage = core.storage.clone();
         let closed = tokio::task::spawn_blocking(move || storage.close()).await;
         drop(self.directory.lock().take());
@@ -250,6 +251,7 @@ impl Ground {
         tasks.spawn(liveness::run(core.clone()));
         tasks.spawn(mover::run(core.clone()));
         tasks.spawn(rebalancer::run(core.clone()));
+        tasks.spawn(succession::run(core.clone()));
         Ok((core, tasks))
     }
 }

@@ -255,6 +255,14 @@ impl Group {
         self.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| self.stopped(fatal))
     }
 
+    /// Asks the others to elect this replica, if they do not hear from the leader either.
+    ///
+    /// # Errors
+    /// `Internal` if the replica has stopped.
+    pub async fn campaign(&self) -> Result<()> {
+        self.raft.trigger().elect(true).await.map_err(|fatal| self.stopped(fatal))
+    }
+
     /// Takes a message from another replica of the group; in order, as far as order matters.
     pub fn take(&self, request: request::Body) -> Answer {
         self.inbox.take(request)
