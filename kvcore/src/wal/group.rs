@@ -204,6 +204,11 @@ impl Contents {
         }
     }
 
+    /// The number of live entries.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
@@ -220,9 +225,12 @@ impl Contents {
         for record in records {
             let index = record.position.index;
             if last.is_some_and(|last| last.checked_add(1) != Some(index)) || index == u64::MAX {
-                return Err(Error::new(Kind::InvalidArgument, "an entry does not follow the last one")
-                    .with("index", index)
-                    .with("last", last.unwrap_or_default()));
+                return Err(Error::new(
+                    Kind::InvalidArgument,
+                    "an entry does not follow the last one",
+                )
+                .with("index", index)
+                .with("last", last.unwrap_or_default()));
             }
             last = Some(index);
         }

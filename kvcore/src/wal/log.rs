@@ -125,7 +125,7 @@ impl Log {
     pub fn truncate_after(&self, last: Option<Position>, done: Done) {
         self.submit(done, |contents, batch| {
             let keep = contents.check_truncate(last)?;
-            if contents.last() == last || (last.is_none() && contents.last() == contents.purged()) {
+            if keep == contents.count() {
                 return Ok(Effect::None);
             }
             let frame = Frame {

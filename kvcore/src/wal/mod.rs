@@ -141,7 +141,7 @@ impl Wal {
             dir: dir.to_owned(),
             queue: Queue::new(options.batch_bytes, options.queue_bytes),
             options,
-            segments: Segments::new(found.segments, found.spares),
+            segments: Segments::new(found.segments, found.spares, found.next_segment),
             keeper: Signals::default(),
             groups: Mutex::new(found.groups.into_iter().map(group).collect()),
         });
@@ -192,7 +192,7 @@ impl Wal {
     /// How much disk the log takes, for whoever trims logs to a budget.
     pub fn usage(&self) -> Usage {
         let shared = &self.owner.shared;
-        let (segments, bytes) = shared.segments.total();
+        let (segments, bytes) = shared.segments.total(0);
         Usage { segments, bytes, live_bytes: shared.live().values().sum() }
     }
 
@@ -211,7 +211,10 @@ impl Owner {
         self.shared.keeper.stop();
         self.shared.queue.close();
         if self.ids.contains(&thread::current().id()) {
-            return Err(Error::new(Kind::WouldDeadlock, "the log cannot wait for its own callback"));
+            return Err(Error::new(
+                Kind::WouldDeadlock,
+                "the log cannot wait for its own callback",
+            ));
         }
         let mut panicked = false;
         for thread in self.threads.lock().drain(..) {
@@ -250,11 +253,14 @@ impl Shared {
         live
     }
 
-    /// Calls back when everything queued so far is durable.
+    /// Calls back when everything queued so far is durable, and a batch made after this call.
     fn barrier(&self, done: Done) {
         let mut done = Some(done);
         let added = self.queue.open().and_then(|queue| {
-            queue.add(None, &mut done, |_| Ok(Effect::None))
+            queue.add(None, &mut done, |batch| {
+                batch.force();
+                Ok(Effect::None)
+            })
         });
         if let (Err(error), Some(done)) = (added, done) {
             done(Err(error));
@@ -263,7 +269,15 @@ impl Shared {
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        Error::internal("a thread of the log could not be started").because(error)
-    })
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| Error::internal("a thread of the log could not be started").because(error))
 }
+
+#[cfg(test)]
+mod fake_disk;
+
+#[cfg(test)]
+#[path = "wal_test.rs"]
+mod tests;

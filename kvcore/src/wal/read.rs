@@ -41,7 +41,8 @@ fn run_length(wanted: &[Wanted]) -> usize {
     let mut count = 0;
     let mut expected = None;
     for next in wanted {
-        let Source::Disk(Home { place: Place::Stored { segment, at }, length }) = next.source else {
+        let Source::Disk(Home { place: Place::Stored { segment, at }, length }) = next.source
+        else {
             break;
         };
         if expected.is_some_and(|place| place != (segment, at)) || bytes > RUN_BYTES {
@@ -65,8 +66,9 @@ fn fetch_run(
         return Err(Error::internal("an entry is neither in memory nor on disk"));
     };
     let Some(segment) = segments.get(number) else {
-        return Err(Error::internal("an entry lies in a segment that was freed")
-            .with("segment", number));
+        return Err(
+            Error::internal("an entry lies in a segment that was freed").with("segment", number)
+        );
     };
     let length = run.iter().map(|wanted| match wanted.source {
         Source::Disk(home) => home.length as usize,
@@ -97,5 +99,9 @@ fn decode(buffer: &Bytes, offset: usize, tag: Tag, position: Position) -> Option
     let (frame, _) = Frame::decode(buffer.get(offset..)?).ok()?;
     let is_entry = matches!(frame.action, Action::Entry | Action::Moved);
     let expected = is_entry && frame.tag == tag && frame.position == position;
-    expected.then(|| Record { position, kind: frame.kind, payload: buffer.slice_ref(frame.payload) })
+    expected.then(|| Record {
+        position,
+        kind: frame.kind,
+        payload: buffer.slice_ref(frame.payload),
+    })
 }

@@ -10,13 +10,11 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::Shared;
-use super::batch::{Batch, Op};
+use super::batch::{Batch, Op, Stamp};
 use super::disk::DiskFile;
 use super::group::{Effect, Group, Mark};
 use super::queue::{Failure, Next};
-use super::segment::{
-    DATA_START, Segment, SegmentHeader, Spare, fresh_path, segment_path,
-};
+use super::segment::{DATA_START, Segment, SegmentHeader, Spare, fresh_path, segment_path};
 use crate::types::{Error, Result};
 
 /// What keeping one entry in memory costs beside its payload, about, in bytes.
@@ -103,10 +101,7 @@ impl Writer {
         };
         self.shared.queue.finished(queued, batch.into_buffer());
         let released = ops.iter().any(|op| {
-            matches!(
-                op.effect,
-                Effect::Released | Effect::Removed | Effect::Mark(Mark::Floor, _)
-            )
+            matches!(op.effect, Effect::Released | Effect::Removed | Effect::Mark(Mark::Floor, _))
         });
         for op in ops {
             if let Some(group) = &op.group {
@@ -152,7 +147,8 @@ impl Writer {
         let active = self.active.insert(active);
         let offset = active.offset;
         let number = active.segment.number;
-        let stored = batch.finish(self.next_sequence, number, offset);
+        let (sequence, oldest) = (self.next_sequence, self.shared.segments.oldest());
+        let stored = batch.finish(Stamp { sequence, oldest, segment: number, offset });
         let failed = |error| failed(error, "writing", &active.segment.path);
         active.segment.file.write_all_at(stored, offset).map_err(failed)?;
         active.segment.file.sync_data().map_err(failed)?;
@@ -176,7 +172,8 @@ impl Writer {
             Some(spare) => spare,
             None => {
                 let fresh = fresh_path(dir, number);
-                let file = disk.create(&fresh).map_err(|error| failed(error, "creating", &fresh))?;
+                let file =
+                    disk.create(&fresh).map_err(|error| failed(error, "creating", &fresh))?;
                 Spare { file, path: fresh, size }
             }
         };
