@@ -442,3 +442,7 @@ fn take(live: &mut BTreeMap<u64, u64>, home: Home) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "group_test.rs"]
+mod tests;

@@ -246,9 +246,7 @@ impl Log {
                 (Mark::Floor, _, _, Some(purged)) => batch.push_frame(&floor(tag, purged)),
                 _ => return Err(Error::internal("a log holds the place of a mark it has not")),
             };
-            if mark != Mark::Committed {
-                contents.rehome(mark, home);
-            }
+            contents.rehome(mark, home);
             Ok(Effect::Mark(mark, home))
         });
     }

@@ -226,8 +226,9 @@ proptest! {
         let mut model = Model::new();
         for (life, steps) in lives.iter().enumerate() {
             let base = life as u64 * 1000;
+            // The journal begins with the making of the files; opening is already under threat.
+            let setup = files.len() * 3 + 1;
             let (models, journal) = run(files, model, base, steps);
-            let setup = journal.iter().position(|event| matches!(event, Event::Note(_))).unwrap();
             for _ in 0..30 {
                 let end = setup + (next() as usize) % (journal.len() - setup + 1);
                 let happened = &journal[..end];
@@ -428,4 +429,20 @@ fn an_unsynced_batch_that_was_read_is_made_durable_before_anything_builds_on_it(
     let written = journal.iter().rposition(|event| matches!(event, Event::Write { .. })).unwrap();
     assert!(matches!(journal[written + 1], Event::Sync(_)), "the last batch is written and synced");
     assert!(written >= 4, "that is after the log was opened again");
+}
+
+#[test]
+fn a_spare_without_its_log_is_not_taken_for_a_log() {
+    let (files, history) = sample();
+    let (path, bytes) = segment(&files);
+    let mut bytes = bytes.clone();
+    bytes.resize(4096, 0);
+    assert!(history[2].0 < 4096, "there are old batches in it");
+    let disk = FakeDisk::with(Files::from([(path.with_extension("free"), bytes)]));
+    let wal = open(&disk).unwrap();
+    let log = wal.log(tag(9)).unwrap();
+    // As long as the first batch that was there, so that the second would follow on.
+    wait(|done| log.append(records(1, 1..=3, 20), done)).unwrap();
+    let (model, _) = found(&open(&FakeDisk::with(disk.files())).unwrap());
+    assert_eq!(model.keys().copied().collect::<Vec<_>>(), [tag(9)]);
 }

@@ -427,3 +427,21 @@ fn a_committed_position_is_never_ahead_of_the_entries_before_it() {
     }
     assert!(log.state().committed.is_some());
 }
+
+#[test]
+fn a_copy_of_an_entry_that_is_gone_is_not_written() {
+    let disk = FakeDisk::default();
+    let wal = Wal::open_on(Arc::new(disk.clone()), Path::new("log"), small()).unwrap();
+    let log = wal.log(tag(1)).unwrap();
+    wait(|done| log.append(records(1, 1..=3, 10), done)).unwrap();
+    let entries = wal.owner.shared.groups()[0].lock().entries_in(1, usize::MAX);
+    let copies = records(1, 1..=3, 10).into_iter().zip(entries.into_iter().map(|(_, home)| home));
+    log.truncate_after(Some(position(1, 2)), Box::new(|_| ()));
+    log.append(records(2, 3..=3, 10), Box::new(|_| ()));
+    wait(|done| log.copy(copies.collect(), done)).unwrap();
+    let expected = [records(1, 1..=2, 10), records(2, 3..=3, 10)].concat();
+    assert_eq!(all(&log), expected);
+    wal.close().unwrap();
+    let wal = Wal::open_on(Arc::new(disk), Path::new("log"), small()).unwrap();
+    assert_eq!(all(&wal.log(tag(1)).unwrap()), expected);
+}
