@@ -14,9 +14,10 @@ use super::record::{Damage, Frame, HEADER, Header, field};
 pub(super) const ALIGNMENT: usize = 512;
 
 /// Bytes of a batch before its first record.
-pub(super) const BATCH_HEADER: usize = 32;
+pub(super) const BATCH_HEADER: usize = 40;
 
 const MAGIC: [u8; 8] = *b"dkvbatch";
+const CHECKED: usize = 32;
 
 /// One call that waits for the batch.
 #[derive(Debug)]
@@ -45,7 +46,18 @@ pub(super) struct Batch {
     pub number: u64,
     pub ops: Vec<Op>,
     records: u32,
+    forced: bool,
     buffer: Vec<u8>,
+}
+
+/// Where and as what a batch is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stamp {
+    pub sequence: u64,
+    /// Segments below this one may be gone; if one from here on is, something is lost.
+    pub oldest: u64,
+    pub segment: u64,
+    pub offset: u64,
 }
 
 impl Batch {
@@ -53,7 +65,7 @@ impl Batch {
     pub fn new(number: u64, mut buffer: Vec<u8>) -> Batch {
         buffer.clear();
         buffer.resize(BATCH_HEADER, 0);
-        Batch { number, ops: Vec::new(), records: 0, buffer }
+        Batch { number, ops: Vec::new(), records: 0, forced: false, buffer }
     }
 
     /// Bytes so far, header included.
@@ -63,7 +75,12 @@ impl Batch {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.records == 0
+        self.records == 0 && !self.forced
+    }
+
+    /// Has the batch written even without a record.
+    pub fn force(&mut self) {
+        self.forced = true;
     }
 
     /// Adds a record.
@@ -87,16 +104,17 @@ impl Batch {
     }
 
     /// Closes the batch for a place in a segment: what to write there.
-    pub fn finish(&mut self, sequence: u64, segment: u64, offset: u64) -> &[u8] {
+    pub fn finish(&mut self, stamp: Stamp) -> &[u8] {
         let length = (self.buffer.len() - BATCH_HEADER) as u32;
         let mut header = [0; BATCH_HEADER];
         header[0..8].copy_from_slice(&MAGIC);
-        header[8..16].copy_from_slice(&sequence.to_le_bytes());
-        header[16..20].copy_from_slice(&length.to_le_bytes());
-        header[20..24].copy_from_slice(&self.records.to_le_bytes());
+        header[8..16].copy_from_slice(&stamp.sequence.to_le_bytes());
+        header[16..24].copy_from_slice(&stamp.oldest.to_le_bytes());
+        header[24..28].copy_from_slice(&length.to_le_bytes());
+        header[28..32].copy_from_slice(&self.records.to_le_bytes());
         let records = self.buffer.get(BATCH_HEADER..).unwrap_or_default();
-        let checksum = checksum(&header, records, segment, offset);
-        header[24..28].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = checksum(&header, records, stamp.segment, stamp.offset);
+        header[CHECKED..36].copy_from_slice(&checksum.to_le_bytes());
         if let Some(start) = self.buffer.first_chunk_mut::<BATCH_HEADER>() {
             *start = header;
         }
@@ -114,6 +132,8 @@ impl Batch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Summary {
     pub sequence: u64,
+    /// See [`Stamp::oldest`].
+    pub oldest: u64,
     pub records: u32,
     length: u32,
     checksum: u32,
@@ -124,9 +144,10 @@ impl Summary {
     pub fn decode(header: &[u8; BATCH_HEADER]) -> Option<Summary> {
         (field::<8>(header, 0) == MAGIC).then(|| Summary {
             sequence: u64::from_le_bytes(field(header, 8)),
-            length: u32::from_le_bytes(field(header, 16)),
-            records: u32::from_le_bytes(field(header, 20)),
-            checksum: u32::from_le_bytes(field(header, 24)),
+            oldest: u64::from_le_bytes(field(header, 16)),
+            length: u32::from_le_bytes(field(header, 24)),
+            records: u32::from_le_bytes(field(header, 28)),
+            checksum: u32::from_le_bytes(field(header, CHECKED)),
         })
     }
 
@@ -159,7 +180,7 @@ impl Summary {
 fn checksum(header: &[u8; BATCH_HEADER], records: &[u8], segment: u64, offset: u64) -> u32 {
     let salt = crc32c::crc32c(&segment.to_le_bytes());
     let salt = crc32c::crc32c_append(salt, &offset.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c_append(salt, &header[0..24]), records)
+    crc32c::crc32c_append(crc32c::crc32c_append(salt, &header[0..CHECKED]), records)
 }
 
 #[cfg(test)]
@@ -174,7 +195,7 @@ mod tests {
         let mut batch = Batch::new(1, Vec::new());
         batch.push_frame(&Frame::plain(Action::Vote, TAG, b"vote"));
         batch.push_frame(&Frame::plain(Action::Remove, TAG, b""));
-        batch.finish(5, 7, 512).to_vec()
+        batch.finish(Stamp { sequence: 5, oldest: 3, segment: 7, offset: 512 }).to_vec()
     }
 
     fn summary(bytes: &[u8]) -> Summary {
@@ -186,7 +207,7 @@ mod tests {
         let bytes = stored();
         assert_eq!(bytes.len() % ALIGNMENT, 0);
         let summary = summary(&bytes);
-        assert_eq!((summary.sequence, summary.records), (5, 2));
+        assert_eq!((summary.sequence, summary.oldest, summary.records), (5, 3, 2));
         let records = summary.verify(&bytes[..summary.bytes()], 7, 512).unwrap();
         let (vote, rest) = Frame::decode(records).unwrap();
         assert_eq!(vote, Frame::plain(Action::Vote, TAG, b"vote"));

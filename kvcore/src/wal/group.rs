@@ -204,6 +204,11 @@ impl Contents {
         }
     }
 
+    /// The number of live entries.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
@@ -437,3 +442,7 @@ fn take(live: &mut BTreeMap<u64, u64>, home: Home) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "group_test.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 //! A segment is freed when no group needs anything in it any more, oldest first, so that the records
 //! that made others obsolete always outlive them. What is needed is read off the groups' memory, which
 //! runs ahead of the disk: so before a file goes, the keeper waits until everything queued by then is
-//! durable. Where little of the oldest segment is alive, or the log as a whole is too large and
+//! durable, and until the log itself says that the file may be missing. Where little of the oldest segment is alive, or the log as a whole is too large and
 //! mostly garbage, the live records are written again at the end of the log; so a group that says
 //! nothing for months pins nothing.
 
@@ -156,7 +156,8 @@ impl Keeper {
             let needed = |segment: &Arc<Segment>| live.contains_key(&segment.number);
             let free = closed.iter().take_while(|segment| !needed(segment));
             let free: Vec<Arc<Segment>> = free.cloned().collect();
-            if !free.is_empty() {
+            if let Some(last) = free.last() {
+                self.shared.segments.release_through(last.number);
                 self.barrier()?;
                 for segment in &free {
                     self.free(segment)?;
@@ -174,7 +175,8 @@ impl Keeper {
         let options = &self.shared.options;
         let here = live.get(&oldest.number).copied().unwrap_or_default();
         let sparse = here.saturating_mul(SPARSE) < oldest.size.max(options.segment_bytes);
-        let (_, bytes) = self.shared.segments.total();
+        // Each restart begins a segment. The short ones count in full, or they would pile up.
+        let (_, bytes) = self.shared.segments.total(options.segment_bytes);
         let all_live: u64 = live.values().sum();
         sparse || (bytes > options.max_bytes && all_live < bytes / 2)
     }
@@ -218,7 +220,7 @@ impl Keeper {
         Ok(true)
     }
 
-    /// Waits until everything queued so far is durable.
+    /// Waits until everything queued so far is durable, and word of which segments are needed.
     fn barrier(&self) -> Result<()> {
         self.wait(|done| self.shared.barrier(done))
     }
@@ -254,3 +256,7 @@ impl Keeper {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_test.rs"]
+mod tests;

@@ -125,7 +125,7 @@ impl Log {
     pub fn truncate_after(&self, last: Option<Position>, done: Done) {
         self.submit(done, |contents, batch| {
             let keep = contents.check_truncate(last)?;
-            if contents.last() == last || (last.is_none() && contents.last() == contents.purged()) {
+            if keep == contents.count() {
                 return Ok(Effect::None);
             }
             let frame = Frame {
@@ -246,9 +246,7 @@ impl Log {
                 (Mark::Floor, _, _, Some(purged)) => batch.push_frame(&floor(tag, purged)),
                 _ => return Err(Error::internal("a log holds the place of a mark it has not")),
             };
-            if mark != Mark::Committed {
-                contents.rehome(mark, home);
-            }
+            contents.rehome(mark, home);
             Ok(Effect::Mark(mark, home))
         });
     }

@@ -141,7 +141,7 @@ impl Wal {
             dir: dir.to_owned(),
             queue: Queue::new(options.batch_bytes, options.queue_bytes),
             options,
-            segments: Segments::new(found.segments, found.spares),
+            segments: Segments::new(found.segments, found.spares, found.next_segment),
             keeper: Signals::default(),
             groups: Mutex::new(found.groups.into_iter().map(group).collect()),
         });
@@ -192,7 +192,7 @@ impl Wal {
     /// How much disk the log takes, for whoever trims logs to a budget.
     pub fn usage(&self) -> Usage {
         let shared = &self.owner.shared;
-        let (segments, bytes) = shared.segments.total();
+        let (segments, bytes) = shared.segments.total(0);
         Usage { segments, bytes, live_bytes: shared.live().values().sum() }
     }
 
@@ -253,11 +253,15 @@ impl Shared {
         live
     }
 
-    /// Calls back when everything queued so far is durable.
+    /// Calls back when everything queued so far is durable, and a batch made after this call.
     fn barrier(&self, done: Done) {
         let mut done = Some(done);
-        let added =
-            self.queue.open().and_then(|queue| queue.add(None, &mut done, |_| Ok(Effect::None)));
+        let added = self.queue.open().and_then(|queue| {
+            queue.add(None, &mut done, |batch| {
+                batch.force();
+                Ok(Effect::None)
+            })
+        });
         if let (Err(error), Some(done)) = (added, done) {
             done(Err(error));
         }
@@ -270,3 +274,10 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .spawn(run)
         .map_err(|error| Error::internal("a thread of the log could not be started").because(error))
 }
+
+#[cfg(test)]
+mod fake_disk;
+
+#[cfg(test)]
+#[path = "wal_test.rs"]
+mod tests;

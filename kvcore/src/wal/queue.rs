@@ -111,6 +111,12 @@ impl Queue {
         self.bytes.load(Ordering::Relaxed) > self.bound
     }
 
+    /// Bytes that wait for the disk.
+    #[cfg(test)]
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// # Errors
     /// `Closed`, or what the log failed with.
     pub fn check(&self) -> Result<()> {
@@ -223,11 +229,11 @@ impl Open<'_> {
         done: &mut Option<Done>,
         fill: impl FnOnce(&mut Batch) -> Result<Effect>,
     ) -> Result<()> {
-        let full = |batch: &Batch| batch.bytes() >= self.queue.batch_bytes;
-        let state = &mut *self.state;
-        if state.batches.back().is_none_or(full) {
+        let Open { queue, state } = &mut self;
+        let state = &mut **state;
+        if state.batches.back().is_none_or(|batch| batch.bytes() >= queue.batch_bytes) {
             let batch = state.new_batch();
-            self.queue.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
+            queue.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
             state.batches.push_back(batch);
         }
         let Some(batch) = state.batches.back_mut() else {
@@ -235,12 +241,12 @@ impl Open<'_> {
         };
         let before = batch.bytes();
         let effect = fill(batch)?;
+        queue.bytes.fetch_add(batch.bytes() - before, Ordering::Relaxed);
         if let (Effect::Removed, Some(group)) = (&effect, group) {
             // It would otherwise be written behind the removal and bring a log back to life.
             state.committed.remove(&group.tag);
         }
         batch.ops.push(Op { group: group.cloned(), effect, done: done.take().map(Waiter) });
-        self.queue.bytes.fetch_add(batch.bytes() - before, Ordering::Relaxed);
         self.queue.wake.notify_one();
         Ok(())
     }

@@ -121,6 +121,7 @@ fn open_spares(
 /// Plays all batches back; the sequence number that the next batch gets.
 fn read_segments(segments: &Opened, replays: &mut HashMap<Tag, Replay>) -> Result<u64> {
     let mut expected = segments.first().map_or(1, |(_, header)| header.first_sequence);
+    let mut oldest = None;
     let mut following = segments.iter().skip(1).map(|(_, header)| header.first_sequence);
     for (segment, header) in segments {
         if header.first_sequence != expected {
@@ -146,6 +147,16 @@ fn read_segments(segments: &Opened, replays: &mut HashMap<Tag, Replay>) -> Resul
                 reader.harden()?;
             }
         }
+        oldest = reader.oldest.or(oldest);
+    }
+    // The log knows itself which of its oldest segments were freed.
+    if let (Some((first, _)), Some(oldest)) = (segments.first(), oldest)
+        && first.number > oldest
+    {
+        return Err(Error::new(Kind::Corruption, "segments of the log are missing")
+            .with("first", first.number)
+            .with("needed", oldest)
+            .with("file", first.path.display()));
     }
     Ok(expected)
 }
@@ -162,13 +173,15 @@ struct Reader<'a> {
     offset: u64,
     /// Where the last good one begins, and its length.
     last: Option<(u64, usize)>,
+    /// The oldest segment that the last good one needs.
+    oldest: Option<u64>,
 }
 
 impl<'a> Reader<'a> {
     fn new(segment: &'a Segment) -> Result<Reader<'a>> {
         let window =
             Window { file: &*segment.file, size: segment.size, start: 0, bytes: Vec::new() };
-        Ok(Reader { segment, window, offset: DATA_START, last: None })
+        Ok(Reader { segment, window, offset: DATA_START, last: None, oldest: None })
     }
 
     /// Plays the next batch back if it is there and has that number.
@@ -194,6 +207,7 @@ impl<'a> Reader<'a> {
             return Err(lost(self.segment, offset, "a batch is longer than its records"));
         }
         self.last = Some((offset, summary.bytes()));
+        self.oldest = Some(summary.oldest);
         self.offset += summary.bytes().next_multiple_of(ALIGNMENT) as u64;
         Ok(Some(()))
     }
@@ -260,3 +274,7 @@ impl Window<'_> {
         Ok(header.and_then(|header| Summary::decode(header.first_chunk()?)))
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_test.rs"]
+mod tests;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -119,6 +120,8 @@ pub(super) struct Spare {
 #[derive(Debug)]
 pub(super) struct Segments {
     known: RwLock<Known>,
+    /// The oldest segment that must be there; every batch says so.
+    oldest: AtomicU64,
     spares: Mutex<VecDeque<Spare>>,
 }
 
@@ -130,11 +133,12 @@ struct Known {
 }
 
 impl Segments {
-    /// The segments found on disk; nothing is written to any of them.
-    pub fn new(found: BTreeMap<u64, Arc<Segment>>, spares: VecDeque<Spare>) -> Segments {
-        let active = found.keys().next_back().map_or(0, |last| last.saturating_add(1));
+    /// The segments found on disk; nothing is written to any of them. The next one gets number `next`.
+    pub fn new(found: BTreeMap<u64, Arc<Segment>>, spares: VecDeque<Spare>, next: u64) -> Segments {
+        let oldest = found.keys().next().copied().unwrap_or(next);
         Segments {
-            known: RwLock::new(Known { by_number: found, active }),
+            oldest: AtomicU64::new(oldest),
+            known: RwLock::new(Known { by_number: found, active: next }),
             spares: Mutex::new(spares),
         }
     }
@@ -142,6 +146,17 @@ impl Segments {
     /// A segment, unless it was freed.
     pub fn get(&self, number: u64) -> Option<Arc<Segment>> {
         self.known.read().by_number.get(&number).cloned()
+    }
+
+    /// The oldest segment that must be there.
+    pub fn oldest(&self) -> u64 {
+        self.oldest.load(Ordering::Acquire)
+    }
+
+    /// Nothing up to and including that segment is needed any more. The next batch will say so, and
+    /// when it is durable the files can go.
+    pub fn release_through(&self, number: u64) {
+        self.oldest.fetch_max(number.saturating_add(1), Ordering::AcqRel);
     }
 
     /// Adds the segment that all writing goes to from now on.
@@ -162,10 +177,11 @@ impl Segments {
         self.known.write().by_number.remove(&number);
     }
 
-    /// How many there are, and their bytes together.
-    pub fn total(&self) -> (usize, u64) {
+    /// How many there are, and their bytes together, each counted as `least` at least.
+    pub fn total(&self, least: u64) -> (usize, u64) {
         let known = self.known.read();
-        (known.by_number.len(), known.by_number.values().map(|segment| segment.size).sum())
+        let sizes = known.by_number.values().map(|segment| segment.size.max(least));
+        (known.by_number.len(), sizes.sum())
     }
 
     /// Takes a spare of at least that size.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::Shared;
-use super::batch::{Batch, Op};
+use super::batch::{Batch, Op, Stamp};
 use super::disk::DiskFile;
 use super::group::{Effect, Group, Mark};
 use super::queue::{Failure, Next};
@@ -147,7 +147,8 @@ impl Writer {
         let active = self.active.insert(active);
         let offset = active.offset;
         let number = active.segment.number;
-        let stored = batch.finish(self.next_sequence, number, offset);
+        let (sequence, oldest) = (self.next_sequence, self.shared.segments.oldest());
+        let stored = batch.finish(Stamp { sequence, oldest, segment: number, offset });
         let failed = |error| failed(error, "writing", &active.segment.path);
         active.segment.file.write_all_at(stored, offset).map_err(failed)?;
         active.segment.file.sync_data().map_err(failed)?;
