@@ -1,0 +1,163 @@
+//! `distkv.Node`: one running member of a cluster, in this process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kvcore::api::{self, Founding, NodeConfig, Result};
+use pyo3::prelude::*;
+
+use crate::client::{Client, Connection};
+use crate::convert;
+use crate::errors::{guard, raise};
+use crate::handle::{Handle, Resource, get};
+use crate::wait::wait;
+
+impl Resource for api::Node {
+    const NAME: &'static str = "node";
+
+    fn close(&self) -> Result<()> {
+        api::Node::close(self)
+    }
+}
+
+/// A node: it holds replicas, votes, and serves anyone. It runs until it is closed, until it and the
+/// clients made from it are gone, or until the interpreter ends.
+///
+/// Starting one ends when it is a member of a cluster and can serve. Given addresses to `join` it joins
+/// their cluster; given none it founds one in an empty directory, or goes on in the directory's.
+///
+/// data_dir: the directory with its identity, log and data. None: all in memory, gone with the process.
+/// listen: `IP:PORT` to listen on; port 0 picks a free one.
+/// join: `HOST:PORT` of members, any of which is asked to let this node in.
+/// partitions, replication_factor, vnodes: what the cluster is founded with, or must be.
+///     None: 64, 3 and 64 for a founder, the cluster's for a node that joins.
+/// advertise: `HOST:PORT` that others are told to dial. None: the address listened on.
+/// bootstrap: found a cluster although there are addresses to join, if none belongs to one.
+/// zone: the failure zone (rack, data centre) of this node.
+/// weight: its share of the data against others', 0.01 to 100.
+/// start_timeout: seconds that starting may take.
+#[pyclass(frozen, module = "distkv", weakref)]
+pub struct Node {
+    handle: Arc<Handle<api::Node>>,
+    id: String,
+    cluster: String,
+    address: String,
+}
+
+#[pymethods]
+impl Node {
+    #[new]
+    #[pyo3(signature = (
+        data_dir=None, listen="127.0.0.1:0", *, join=Vec::new(), partitions=None,
+        replication_factor=None, vnodes=None, advertise=None, bootstrap=false, zone=None,
+        weight=1.0, start_timeout=60.0
+    ), text_signature = "(data_dir=None, listen='127.0.0.1:0', *, join=(), partitions=None, \
+        replication_factor=None, vnodes=None, advertise=None, bootstrap=False, zone=None, \
+        weight=1.0, start_timeout=60.0)")]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        data_dir: Option<PathBuf>,
+        listen: &str,
+        join: Vec<String>,
+        partitions: Option<i64>,
+        replication_factor: Option<i64>,
+        vnodes: Option<i64>,
+        advertise: Option<String>,
+        bootstrap: bool,
+        zone: Option<String>,
+        weight: f64,
+        start_timeout: f64,
+    ) -> PyResult<Node> {
+        guard(py, || {
+            let config = NodeConfig {
+                listen: listen.into(),
+                advertise,
+                data_dir,
+                join,
+                bootstrap,
+                founding: Founding {
+                    partitions: convert::setting(py, "partitions", partitions)?,
+                    replication_factor: convert::setting(
+                        py,
+                        "replication_factor",
+                        replication_factor,
+                    )?,
+                    vnodes: convert::setting(py, "vnodes", vnodes)?,
+                },
+                zone,
+                weight,
+                start_timeout: convert::seconds(py, "start_timeout", start_timeout)?,
+                ..NodeConfig::default()
+            };
+            let node = wait(py, || api::Node::start(config))?;
+            Ok(Node {
+                id: node.id().to_string(),
+                cluster: node.cluster().to_string(),
+                address: node.address(),
+                handle: Handle::new(node),
+            })
+        })
+    }
+
+    /// The node's id: 16 hexadecimal digits, kept in its data directory.
+    #[getter]
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The id of the cluster it belongs to: 32 hexadecimal digits.
+    #[getter]
+    fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// What others are told to dial, `HOST:PORT`.
+    #[getter]
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A client over this node: no network between them. Closing it leaves the node running.
+    fn client(&self, py: Python<'_>) -> PyResult<Client> {
+        guard(py, || {
+            let node = get(py, &self.handle)?;
+            let made = py.detach(|| node.client().map(|client| Connection::over(client, node)));
+            Ok(Client::new(raise(py, made)?))
+        })
+    }
+
+    /// What the node knows of itself and its cluster.
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        guard(py, || {
+            let node = get(py, &self.handle)?;
+            let status = wait(py, move || node.status())?;
+            convert::status(py, &status)
+        })
+    }
+
+    /// Stops the node: calls under way end, everything acknowledged is on disk, its threads are gone.
+    /// Blocks until then. Later calls raise ClosedError; closing twice is no error.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        guard(py, || self.handle.close(py))
+    }
+
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        guard(py, || {
+            let node = get(py, &slf.get().handle)?;
+            py.detach(|| drop(node));
+            Ok(slf)
+        })
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        let closed = if self.handle.is_open() { "" } else { " closed" };
+        let Node { id, cluster, address, .. } = self;
+        format!("<distkv.Node id={id} address={address} cluster={cluster}{closed}>")
+    }
+}
