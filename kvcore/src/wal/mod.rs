@@ -4,24 +4,24 @@
 //! be, the vote, how far the log was trimmed. What a group acknowledges must be on stable storage, and
 //! making something stable costs a sync, which takes as long for one record as for a thousand. So all
 //! groups of a node share one log on disk, a [`Wal`], and one thread that writes it. While a sync is
-//! under way the records of all groups gather in a [`queue`]; the [`writer`] takes them all, writes
+//! under way the records of all groups gather in a `queue`; the `writer` takes them all, writes
 //! them with one call, syncs once, and then tells everyone who waits. The busier the node, the more
 //! is paid for with each sync.
 //!
-//! A group holds a [`Log`]. Each call changes the group's memory ([`group`]) at once and puts a
-//! [`record`] into the queue; its callback comes when the record is durable. Reading goes to memory for
-//! the newest entries and to the files for the others ([`read`]), where every record carries a
+//! A group holds a [`Log`]. Each call changes the group's memory (`group`) at once and puts a
+//! `record` into the queue; its callback comes when the record is durable. Reading goes to memory for
+//! the newest entries and to the files for the others (`read`), where every record carries a
 //! checksum and says whose it is.
 //!
-//! On disk the log is a row of [`segment`] files of equal size, filled one after the other with
-//! [`batch`]es: all that went out with one sync, under one number and one checksum. When the log is
-//! opened, [`recovery`] plays the batches back and rebuilds the groups' memory ([`replay`]). The last
+//! On disk the log is a row of `segment` files of equal size, filled one after the other with
+//! `batch`es: all that went out with one sync, under one number and one checksum. When the log is
+//! opened, `recovery` plays the batches back and rebuilds the groups' memory (`replay`). The last
 //! batch may be torn by a power failure, but nobody was told that it was written, so it is left out.
 //! A damaged batch with a good one behind it is another matter: something acknowledged is lost, and
 //! the log refuses to open with `Corruption` rather than serve less than it promised. Opening never
 //! writes behind a torn end but begins a fresh segment.
 //!
-//! Entries that were purged or replaced stay in their files until the [`keeper`], a second thread,
+//! Entries that were purged or replaced stay in their files until the `keeper`, a second thread,
 //! frees the oldest segment as a whole. What is still alive in it is written again at the end of the
 //! log first, when that is little, so that an idle group does not keep everyone's segments. The keeper
 //! also prepares the next segment, filled with zeroes ahead of time: syncing into a file that exists is

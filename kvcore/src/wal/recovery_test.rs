@@ -8,6 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::types::Kind;
+use crate::wal::batch::{Batch, Stamp};
 use crate::wal::fake_disk::{Event, FakeDisk, PATIENCE};
 use crate::wal::tests::{all, position, record, records, small, start, tag, tag as tagged, wait};
 use crate::wal::{Log, Options, Position, Record, Result, State, Tag, Wal};
@@ -445,4 +446,23 @@ fn a_spare_without_its_log_is_not_taken_for_a_log() {
     wait(|done| log.append(records(1, 1..=3, 20), done)).unwrap();
     let (model, _) = found(&open(&FakeDisk::with(disk.files())).unwrap());
     assert_eq!(model.keys().copied().collect::<Vec<_>>(), [tag(9)]);
+}
+
+#[test]
+fn batches_out_of_sequence_are_refused() {
+    let header = super::SegmentHeader { number: 1, first_sequence: 1 };
+    let mut bytes = header.encode().to_vec();
+    for (at, sequence) in [1, 3].into_iter().enumerate() {
+        let offset = 512 * (at as u64 + 1);
+        let stamp = Stamp { sequence, oldest: 1, segment: 1, offset };
+        bytes.extend_from_slice(Batch::new(1, Vec::new()).finish(stamp));
+    }
+    let file = |length: usize| {
+        let path = super::segment_path(Path::new(DIR), 1);
+        FakeDisk::with(Files::from([(path, bytes[..length].to_vec())]))
+    };
+    assert!(open(&file(1024)).is_ok());
+    let error = open(&file(1536)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corruption);
+    assert!(error.message().contains("offset=`1024`"), "{error}");
 }
