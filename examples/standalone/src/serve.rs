@@ -49,7 +49,6 @@ impl Serve {
 }
 
 fn serve(config: NodeConfig, tell: SyncSender<Event>, events: &Receiver<Event>) -> Result<()> {
-    let listen = config.listen_address()?;
     let start = Node::start(config);
     // Both ends of the channel live until the program ends, and it has room for all that is ever sent.
     start.on_ready(move || drop(tell.try_send(Event::Started)));
@@ -58,8 +57,8 @@ fn serve(config: NodeConfig, tell: SyncSender<Event>, events: &Receiver<Event>) 
     }
     let node = start.wait()?;
 
-    let address = if listen.port() == 0 { node.address() } else { listen.to_string() };
-    let ready = format!("ready node={} listen={address} cluster={}\n", node.id(), node.cluster());
+    let (id, listen, cluster) = (node.id(), node.listen_address(), node.cluster());
+    let ready = format!("ready node={id} listen={listen} cluster={cluster}\n");
     if let Err(error) = report::print(ready.as_bytes()) {
         // Whoever started the node no longer wants to hear from it; its clients do.
         tracing::warn!(%error, "the ready line could not be printed");

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::fork;
 use super::op::Op;
 use super::options::{CallOptions, ClientOptions, Consistency};
 use super::runtime::Runtime;
@@ -40,8 +42,10 @@ struct Inner {
     node_closed: Option<watch::Receiver<bool>>,
     handle: Handle,
     pool: Option<Pool>,
-    // Keeps the threads of thin clients going; a node's client runs on those of the node.
-    _runtime: Option<Arc<Runtime>>,
+    generation: u64,
+    /// Keeps the threads of thin clients going until the client is closed; a node's client runs on
+    /// those of the node.
+    runtime: Mutex<Option<Arc<Runtime>>>,
 }
 
 impl Client {
@@ -82,7 +86,8 @@ impl Client {
                 node_closed: None,
                 handle,
                 pool: Some(pool),
-                _runtime: Some(runtime),
+                generation: fork::generation(),
+                runtime: Mutex::new(Some(runtime)),
             })))
         })
     }
@@ -101,7 +106,8 @@ impl Client {
             node_closed: Some(node_closed),
             handle,
             pool: None,
-            _runtime: None,
+            generation: fork::generation(),
+            runtime: Mutex::new(None),
         }))
     }
 
@@ -177,6 +183,9 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        if let Err(error) = fork::check(self.0.generation) {
+            return Op::ready(Err(error));
+        }
         let mut closed = self.0.closed.subscribe();
         if *closed.borrow_and_update() {
             return Op::ready(Err(Error::new(Kind::Closed, "the client is closed")));
@@ -185,7 +194,10 @@ impl Client {
             return Op::ready(Err(Error::new(Kind::Closed, "the client's node is closed")));
         }
         let work = work(self.0.client.clone());
+        // The last handle may be dropped with the call under way: the call goes on.
+        let alive = self.clone();
         Op::spawn(&self.0.handle, async move {
+            let _alive = alive;
             tokio::select! {
                 result = work => result,
                 _ = closed.wait_for(|closed| *closed) => {
@@ -198,9 +210,10 @@ impl Client {
 
 impl Inner {
     fn close(&self) {
-        if self.closed.send_replace(true) {
+        if fork::check(self.generation).is_err() || self.closed.send_replace(true) {
             return;
         }
+        let runtime = self.runtime.lock().take();
         if let Some(pool) = self.pool.clone() {
             let done = Op::spawn(&self.handle, async move {
                 pool.close().await;
@@ -211,6 +224,8 @@ impl Inner {
                 drop(done.wait());
             }
         }
+        // On this thread rather than on one of its own: its threads are gone when this returns.
+        drop(runtime);
     }
 }
 

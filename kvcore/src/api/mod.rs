@@ -13,6 +13,8 @@
 //! Every handle is cheap to clone and may be used from any thread.
 
 mod client;
+#[allow(unsafe_code)]
+mod fork;
 mod node;
 mod op;
 mod options;

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::client::Client;
+use super::fork;
 use super::op::Op;
 use super::runtime::Runtime;
 use super::system;
@@ -24,6 +25,7 @@ struct Inner {
     limits: Limits,
     closed: watch::Sender<bool>,
     handle: Handle,
+    generation: u64,
     runtime: Mutex<Option<Arc<Runtime>>>,
 }
 
@@ -40,6 +42,10 @@ impl Node {
         if let Err(error) = config.validate() {
             return Op::ready(Err(error));
         }
+        fork::watch();
+        if config.data_dir.is_some() {
+            fork::has_engine();
+        }
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
         let runtime = match Runtime::start("distkv-node", threads) {
             Ok(runtime) => runtime,
@@ -54,6 +60,7 @@ impl Node {
                 limits,
                 closed: watch::Sender::new(false),
                 handle,
+                generation: fork::generation(),
                 runtime: Mutex::new(Some(runtime)),
             })))
         })
@@ -69,6 +76,11 @@ impl Node {
         self.0.node.cluster()
     }
 
+    /// Where it listens: `host:port`, with the port that was picked if none was asked for.
+    pub fn listen_address(&self) -> String {
+        self.0.node.listen_address().to_string()
+    }
+
     /// What others are told to dial.
     pub fn address(&self) -> String {
         self.0.node.address().to_owned()
@@ -80,6 +92,7 @@ impl Node {
     /// `Closed`.
     pub fn client(&self) -> Result<Client> {
         let inner = &self.0;
+        fork::check(inner.generation)?;
         if *inner.closed.borrow() {
             return Err(Error::new(Kind::Closed, "the node is closed"));
         }
@@ -111,6 +124,7 @@ impl Node {
 
 impl Inner {
     fn close(&self) -> Result<()> {
+        fork::check(self.generation)?;
         let runtime = {
             let mut runtime = self.runtime.lock();
             if Handle::try_current().is_ok() {
@@ -132,6 +146,11 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if fork::check(self.generation).is_err() {
+            // The parent's node: neither its files nor its threads are this process's to touch.
+            std::mem::forget(self.node.clone());
+            return;
+        }
         if let Err(error) = self.close() {
             tracing::warn!(%error, "node did not close cleanly");
         }

@@ -4,6 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use super::fork;
 use tokio::runtime::{Builder, Handle};
 
 use crate::types::{Error, Kind, Result};
@@ -15,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Runtime {
     inner: Option<tokio::runtime::Runtime>,
     handle: Handle,
+    generation: u64,
 }
 
 impl Runtime {
@@ -31,19 +34,28 @@ impl Runtime {
                     .because(error)
             })?;
         let handle = inner.handle().clone();
-        Ok(Arc::new(Runtime { inner: Some(inner), handle }))
+        Ok(Arc::new(Runtime { inner: Some(inner), handle, generation: fork::generation() }))
     }
 
     /// The one runtime that thin clients share: made with the first, gone with the last. It is no
     /// global that lives for ever, because such a one shows up in leak reports and hangs after fork.
     pub(super) fn shared() -> Result<Arc<Runtime>> {
-        static SHARED: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock();
-        if let Some(runtime) = shared.upgrade() {
+        static SHARED: Mutex<(u64, Weak<Runtime>)> = Mutex::new((0, Weak::new()));
+        fork::watch();
+        // A fork in the middle of another thread's visit here would leave the lock held in the child
+        // for ever: an error is better than that.
+        let mut shared = SHARED.try_lock_for(PATIENCE).ok_or_else(|| {
+            Error::new(Kind::Forked, "the process was forked while a client was being opened")
+        })?;
+        let generation = fork::generation();
+        // What the parent left has no threads here.
+        if shared.0 == generation
+            && let Some(runtime) = shared.1.upgrade()
+        {
             return Ok(runtime);
         }
         let runtime = Runtime::start("distkv-client", 2)?;
-        *shared = Arc::downgrade(&runtime);
+        *shared = (generation, Arc::downgrade(&runtime));
         Ok(runtime)
     }
 
@@ -55,6 +67,11 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let Some(runtime) = self.inner.take() else { return };
+        if fork::check(self.generation).is_err() {
+            // Its threads are in the parent: there is nothing to stop here, and nothing to wait for.
+            std::mem::forget(runtime);
+            return;
+        }
         // The last handle may be dropped by a task, on one of the runtime's own threads, which cannot
         // wait for itself.
         if Handle::try_current().is_ok() {

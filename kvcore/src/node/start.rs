@@ -1,5 +1,6 @@
 //! The life of a node, from its first file to its last.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,6 +40,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Node {
     core: Arc<Core>,
     handlers: Arc<Handlers>,
+    listen: SocketAddr,
     tasks: Mutex<JoinSet<()>>,
     stopped: AtomicBool,
     // Held to the end: whoever opens the directory next must find everything written.
@@ -49,6 +51,7 @@ pub struct Node {
 struct Ground {
     directory: Option<Directory>,
     identity: Identity,
+    listen: SocketAddr,
     address: String,
     pool: Pool,
     handlers: Arc<Handlers>,
@@ -83,6 +86,11 @@ impl Node {
     /// Its cluster.
     pub fn cluster(&self) -> ClusterId {
         self.core.cluster
+    }
+
+    /// Where it listens.
+    pub fn listen_address(&self) -> SocketAddr {
+        self.listen
     }
 
     /// What others dial.
@@ -156,7 +164,7 @@ impl Ground {
             pool.close().await;
             return Err(error);
         }
-        Ok(Ground { directory, identity, address, pool, handlers, config, seam })
+        Ok(Ground { directory, identity, listen: bound, address, pool, handlers, config, seam })
     }
 
     async fn build(mut self, deadline: Instant) -> Result<Node> {
@@ -171,6 +179,7 @@ impl Ground {
         let node = Node {
             core,
             handlers: self.handlers,
+            listen: self.listen,
             tasks: Mutex::new(tasks),
             stopped: AtomicBool::new(false),
             directory: Mutex::new(self.directory),
