@@ -1,6 +1,6 @@
 //! Who leads next when a node is gone.
 //!
-//! A lost node is noticed once, by its link, and not by each of its groups. For each partition that it
+//! A lost node is noticed once, by its link, and not by each of its groups. For each group that it
 //! led, the first of the other replicas asks to be elected as soon as the dead leader's lease has run
 //! out. Since only one asks, no votes are split; the groups' own timers stay as the second line. A node
 //! that lost only its own link asks in vain: the others still hear from the leader and refuse the
@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::core::Core;
 use crate::partition::Replica;
 use crate::placement;
-use crate::types::{NodeId, PartitionId};
+use crate::raft::Group;
+use crate::types::{GroupId, NodeId};
 
 /// How often it is looked whether a lease has run out.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -27,7 +28,7 @@ pub(super) async fn run(core: Arc<Core>) {
     let lease = core.config.timers.election_max;
     let mut linked = core.pool.linked();
     let mut lost = BTreeMap::<NodeId, Instant>::new();
-    let mut asked = BTreeMap::<PartitionId, Instant>::new();
+    let mut asked = BTreeMap::<GroupId, Instant>::new();
     loop {
         let state = core.state();
         let reachable = core.reachable();
@@ -43,26 +44,48 @@ pub(super) async fn run(core: Arc<Core>) {
             }
             continue;
         }
+        let expired = |node: &NodeId| lost.get(node).is_some_and(|since| since.elapsed() >= lease);
+        let mut orphaned = Vec::new();
+        let metadata = core.metadata.group().clone();
+        if leader(&core, &metadata).as_ref().is_some_and(expired) && first_of_members(&core) {
+            orphaned.push(metadata);
+        }
         for replica in core.host.replicas() {
-            let partition = replica.partition();
-            let expired = leader(&core, &replica)
-                .and_then(|node| lost.get(&node))
-                .is_some_and(|since| since.elapsed() >= lease);
-            if expired && !asked.contains_key(&partition) && first(&core, &replica) {
-                asked.insert(partition, Instant::now());
-                if let Err(error) = replica.group().campaign().await {
-                    tracing::debug!(%partition, %error, "the replica cannot ask to be elected");
-                }
+            let group = replica.group();
+            if leader(&core, group).as_ref().is_some_and(expired) && first(&core, &replica) {
+                orphaned.push(group.clone());
+            }
+        }
+        for group in orphaned {
+            let id = group.tag().group;
+            if asked.contains_key(&id) {
+                continue;
+            }
+            asked.insert(id, Instant::now());
+            if let Err(error) = group.campaign().await {
+                tracing::debug!(group = %id, %error, "the replica cannot ask to be elected");
             }
         }
         tokio::time::sleep(PERIOD).await;
     }
 }
 
-/// The node that leads a partition, as far as its replica here knows, unless that is this one.
-fn leader(core: &Core, replica: &Replica) -> Option<NodeId> {
-    let (_, node) = replica.group().leader()?;
+/// The node that leads a group, as far as the replica here knows, unless that is this one.
+fn leader(core: &Core, group: &Group) -> Option<NodeId> {
+    let (_, node) = group.leader()?;
     (node != core.node).then_some(node)
+}
+
+/// Whether this node is the first of the metadata group's voters that can be reached.
+fn first_of_members(core: &Core) -> bool {
+    let (state, reachable) = (core.state(), core.reachable());
+    let voters = core.metadata.group().voters().voters;
+    state
+        .members
+        .values()
+        .filter(|member| reachable.contains(&member.node) && voters.contains(&member.metadata))
+        .min_by_key(|member| member.metadata)
+        .is_some_and(|heir| heir.node == core.node)
 }
 
 /// Whether the replica is the first of those that can be reached: the preferred one, else that with

@@ -1,4 +1,9 @@
-//! How a link travels: as one bidirectional gRPC stream, over one TCP connection of its own.
+//! The one place that knows the transport: gRPC over HTTP/2.
+//!
+//! A server takes links in, a client dials them; either way what comes out is a stream and a sink of
+//! packets, and everything above works on those alone. So another transport, or a network made up for
+//! a test, stands beside this folder and nothing else changes. What is chosen here: windows large
+//! enough for a full value, keepalive pings that notice a silent peer, no delay before small packets.
 
 use std::time::Duration;
 
