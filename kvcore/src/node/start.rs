@@ -127,10 +127,9 @@ impl Node {
         core.pool.close().await;
         core.host.stop().await;
         core.metadata.stop().await;
-        let storage = core.storage.clone();
-        let closed = tokio::task::spawn_blocking(move || storage.close()).await;
+        let closed = close(core.storage.clone()).await;
         drop(self.directory.lock().take());
-        closed.map_err(|error| Error::internal("closing was interrupted").because(error))?
+        closed
     }
 }
 
@@ -169,12 +168,20 @@ impl Ground {
 
     async fn build(mut self, deadline: Instant) -> Result<Node> {
         let resumed = self.identity.place.is_some();
-        let place = self.place(deadline).await?;
-        let storage = Arc::new(open(self.directory.as_ref())?);
+        let (place, storage) = match self.identity.place.clone() {
+            Some(place) => {
+                self.seeker().check().await?;
+                let directory = self.directory.as_ref();
+                directory.map_or(Ok(()), Storage::check)?;
+                (place, open(directory).await?)
+            }
+            None => self.settle(deadline).await?,
+        };
+        let storage = Arc::new(storage);
         let built = self.run(&place, storage.clone()).await;
         let (core, tasks) = match built {
             Ok(built) => built,
-            Err(error) => return Err(abandon(&storage, error)),
+            Err(error) => return Err(abandon(storage, error).await),
         };
         let node = Node {
             core,
@@ -193,31 +200,34 @@ impl Ground {
         Ok(node)
     }
 
-    /// The node's place in a cluster, on disk before anything is built on it.
-    async fn place(&mut self, deadline: Instant) -> Result<Place> {
-        let seeker = Seeker {
+    fn seeker(&self) -> Seeker<'_> {
+        Seeker {
             node: self.identity.node,
             address: &self.address,
             config: &self.config,
             pool: &self.pool,
             seam: &self.seam,
-        };
-        if let Some(place) = self.identity.place.clone() {
-            seeker.check().await?;
-            return Ok(place);
         }
+    }
+
+    /// Finds a place in a cluster; it is on disk before anything is built on it.
+    async fn settle(&mut self, deadline: Instant) -> Result<(Place, Storage)> {
         // The id goes to disk before it is told to anybody: a join whose answer is lost is asked for
         // again under the same id.
         if let Some(directory) = self.directory.as_ref().filter(|_| !self.config.join.is_empty()) {
             self.identity.save(directory.path())?;
         }
-        let place = seeker.find(deadline).await?;
+        let place = self.seeker().find(deadline).await?;
+        // The storage first: a directory that has a place but no storage has lost it.
+        let storage = open(self.directory.as_ref()).await?;
         self.identity.place = Some(place.clone());
-        if let Some(directory) = &self.directory {
-            self.identity.save(directory.path())?;
+        if let Some(directory) = &self.directory
+            && let Err(error) = self.identity.save(directory.path())
+        {
+            return Err(abandon(Arc::new(storage), error).await);
         }
         self.pool.set_cluster(place.cluster);
-        Ok(place)
+        Ok((place, storage))
     }
 
     /// Starts the metadata replica and the tasks.
@@ -265,13 +275,21 @@ impl Ground {
     }
 }
 
-fn open(directory: Option<&Directory>) -> Result<Storage> {
-    // Reading the log back may take seconds; the runtime's other threads go on meanwhile.
-    tokio::task::block_in_place(|| Storage::open(directory))
+/// Opens the storage. Reading the log back may take seconds, so it has a thread of its own.
+async fn open(directory: Option<&Directory>) -> Result<Storage> {
+    let path = directory.map(|directory| directory.path().to_owned());
+    let opened = tokio::task::spawn_blocking(move || Storage::open(path.as_deref())).await;
+    opened.map_err(|error| Error::internal("opening was interrupted").because(error))?
 }
 
-fn abandon(storage: &Storage, error: Error) -> Error {
-    if let Err(second) = tokio::task::block_in_place(|| storage.close()) {
+async fn close(storage: Arc<Storage>) -> Result<()> {
+    let closed = tokio::task::spawn_blocking(move || storage.close()).await;
+    closed.map_err(|error| Error::internal("closing was interrupted").because(error))?
+}
+
+/// Closes what was opened for a node that does not come to be; the reason for that stays the error.
+async fn abandon(storage: Arc<Storage>, error: Error) -> Error {
+    if let Err(second) = close(storage).await {
         tracing::warn!(error = %second, "storage did not close cleanly");
     }
     error

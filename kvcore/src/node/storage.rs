@@ -17,6 +17,9 @@ use crate::wal::{self, Tag, Wal};
 /// The most that a node without a directory keeps, in bytes.
 const MEMORY_BYTES: usize = 1024 * 1024 * 1024;
 
+const LOG: &str = "log";
+const STATE: &str = "state";
+
 /// A data directory that no other process uses as long as this lives.
 pub(super) struct Directory {
     path: PathBuf,
@@ -77,14 +80,33 @@ impl Storage {
     ///
     /// # Errors
     /// `Corruption`, `StorageFull`, `Unsupported`, `Internal`.
-    pub(super) fn open(directory: Option<&Directory>) -> Result<Storage> {
-        let Some(directory) = directory else {
+    pub(super) fn open(dir: Option<&Path>) -> Result<Storage> {
+        let Some(dir) = dir else {
             let engine = Arc::new(MemoryEngine::new(MEMORY_BYTES));
             return Ok(Storage { logs: Logs::Memory(Mutex::default()), engine });
         };
-        let engine = open_state(&directory.path().join("state"))?;
-        let wal = Wal::open(&directory.path().join("log"), wal::Options::default())?;
+        let engine = open_state(&dir.join(STATE))?;
+        let wal = Wal::open(&dir.join(LOG), wal::Options::default())?;
         Ok(Storage { logs: Logs::Disk(wal), engine })
+    }
+
+    /// Checks that the directory of a member still has what it had: a member that began again with an
+    /// empty log would break the promises it made.
+    ///
+    /// # Errors
+    /// `Corruption` naming what is gone.
+    pub(super) fn check(directory: &Directory) -> Result<()> {
+        for part in [LOG, STATE] {
+            let path = directory.path().join(part);
+            if !path.is_dir() {
+                return Err(Error::new(
+                    Kind::Corruption,
+                    "the data directory has lost a part; remove all of it to join as a new node",
+                )
+                .with("missing", path.display()));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn engine(&self) -> Arc<dyn Engine> {
@@ -148,6 +170,18 @@ mod tests {
         assert!(error.message().contains("in use by another process"));
         drop(held);
         assert!(Directory::lock(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_lost_part_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Directory::lock(dir.path()).unwrap();
+        fs::create_dir(dir.path().join(LOG)).unwrap();
+        let error = Storage::check(&held).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corruption);
+        assert!(error.message().contains("state"));
+        fs::create_dir(dir.path().join(STATE)).unwrap();
+        Storage::check(&held).unwrap();
     }
 
     #[test]
