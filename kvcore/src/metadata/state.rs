@@ -95,6 +95,12 @@ impl State {
         placed.chain(coming).find(|replica| replica.node == node).map(|replica| replica.id)
     }
 
+    /// Whether that replica was placed here once and has left: its id has been issued, and nothing runs
+    /// under it any more. An old state never says so of a replica that is yet to come.
+    pub fn retired(&self, partition: PartitionId, node: NodeId, replica: ReplicaId) -> bool {
+        replica.0 < self.next_replica && self.hosted(partition, node) != Some(replica)
+    }
+
     /// Makes one change, or says why not.
     pub(super) fn change(&mut self, change: Change) -> Decision {
         match change {

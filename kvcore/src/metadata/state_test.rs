@@ -100,6 +100,24 @@ fn replica_ids_are_never_used_again() {
 }
 
 #[test]
+fn only_a_replica_that_has_left_is_retired() {
+    let mut state = founded();
+    join(&mut state, 2);
+    let older = state.clone();
+    state.change(Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None });
+    let step = state.moves[&P];
+    let coming = step.add.unwrap().id;
+    assert!(!state.retired(P, NodeId(2), coming));
+    assert!(!older.retired(P, NodeId(2), coming), "an old map must not retire what is to come");
+    state.change(Change::CommitMove { partition: P, step });
+    assert!(!state.retired(P, NodeId(2), coming));
+    state.change(Change::BeginMove { partition: P, add: None, remove: Some(coming) });
+    let step = state.moves[&P];
+    state.change(Change::CommitMove { partition: P, step });
+    assert!(state.retired(P, NodeId(2), coming));
+}
+
+#[test]
 fn moves_that_make_no_sense_are_refused() {
     let mut state = founded();
     join(&mut state, 2);

@@ -227,8 +227,9 @@ async fn perform(
         let epoch = core.state().epoch().0;
         return Ok(message::Executed { epoch, result: Some(executed::Result::Value(value)) });
     }
-    if core.storage.pressure() {
-        return Err(Error::new(Kind::Overloaded, "the node's log has too much to write"));
+    // A delete makes room.
+    if matches!(execute.operation, Some(execute::Operation::Put(_))) {
+        core.storage.admit()?;
     }
     let outcome = replica.write(Command::try_from(execute)?).await?;
     convert::executed(outcome, core.state().epoch())

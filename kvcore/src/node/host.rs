@@ -114,6 +114,28 @@ impl Host {
         self.storage.forget(Tag { group, replica }).await
     }
 
+    /// Deletes what is left of replicas that left while this node was down. Called once, before any
+    /// replica runs.
+    ///
+    /// # Errors
+    /// As the log's writer and the engine: `StorageFull`, `Internal`.
+    pub(super) async fn clear(&self, state: &State) -> Result<()> {
+        for tag in self.storage.tags() {
+            let GroupId::Partition(partition) = tag.group else { continue };
+            if !state.retired(partition, self.node, tag.replica) {
+                continue;
+            }
+            tracing::info!(%partition, replica = %tag.replica, "deleting what a replica left behind");
+            // The state may belong to its successor, which then opens it; the log is its own.
+            if state.hosted(partition, self.node).is_none() {
+                self.erase(partition, tag.replica).await?;
+            } else {
+                self.storage.forget(tag).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Stops all replicas.
     pub(super) async fn stop(&self) {
         let replicas = std::mem::take(&mut *self.replicas.write());

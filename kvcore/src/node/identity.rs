@@ -41,6 +41,11 @@ struct Stored {
     founding: Option<ClusterConfig>,
 }
 
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
 impl Identity {
     /// A new node, of no cluster yet.
     pub(super) fn new(seam: &Seam) -> Identity {
@@ -84,12 +89,15 @@ impl Identity {
 
 fn parse(bytes: &[u8]) -> Result<Identity> {
     let damaged = || Error::new(Kind::Corruption, "the node's identity does not parse");
-    let stored: Stored = serde_json::from_slice(bytes).map_err(|error| damaged().because(error))?;
-    if stored.format != FORMAT {
+    // The version first, and by itself: a newer file may have fields that are not known here.
+    let Version { format } =
+        serde_json::from_slice(bytes).map_err(|error| damaged().because(error))?;
+    if format != FORMAT {
         return Err(Error::new(Kind::Unsupported, "the data directory is of another version")
-            .with("format", stored.format)
+            .with("format", format)
             .with("known", FORMAT));
     }
+    let stored: Stored = serde_json::from_slice(bytes).map_err(|error| damaged().because(error))?;
     let node = stored.node.parse().map_err(|error| damaged().because(error))?;
     let place = match (stored.cluster, stored.metadata_replica) {
         (None, None) => None,
@@ -138,7 +146,7 @@ mod tests {
         identity().save(dir.path()).unwrap();
         let path = dir.path().join(NAME);
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        fs::write(&path, text.replace("\"format\": 1", "\"format\": 2, \"new\": 0")).unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap_err().kind(), Kind::Unsupported);
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         let error = Identity::load(dir.path()).unwrap_err();

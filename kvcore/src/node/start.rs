@@ -327,9 +327,15 @@ async fn found(core: &Core, config: ClusterConfig) -> Result<()> {
 /// Keeps the replicas here those of the map.
 async fn keep_replicas(core: Arc<Core>) {
     let mut watch = core.metadata.watch();
+    let mut cleared = false;
     loop {
         let state = watch.borrow_and_update().clone();
         if state.founded() {
+            if !std::mem::replace(&mut cleared, true)
+                && let Err(error) = core.host.clear(&state).await
+            {
+                tracing::warn!(%error, "what old replicas left behind cannot be deleted");
+            }
             core.host.reconcile(&state).await;
         }
         drop(tokio::time::timeout(RECONCILE, watch.changed()).await);

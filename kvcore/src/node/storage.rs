@@ -14,8 +14,11 @@ use crate::raft::{LogStore, MemoryLog};
 use crate::types::{Error, Kind, Result};
 use crate::wal::{self, Tag, Wal};
 
-/// The most that a node without a directory keeps, in bytes.
+/// What a node without a directory keeps before it takes no more writes, in bytes.
 const MEMORY_BYTES: usize = 1024 * 1024 * 1024;
+/// What its engine refuses to go beyond: room for what was let in before, and for what other nodes let
+/// in for the partitions that they lead.
+const MEMORY_CEILING: usize = 2 * MEMORY_BYTES;
 
 const LOG: &str = "log";
 const STATE: &str = "state";
@@ -72,7 +75,7 @@ pub(super) struct Storage {
 
 enum Logs {
     Disk(Wal),
-    Memory(Mutex<HashMap<Tag, MemoryLog>>),
+    Memory { logs: Mutex<HashMap<Tag, MemoryLog>>, engine: Arc<MemoryEngine> },
 }
 
 impl Storage {
@@ -82,8 +85,9 @@ impl Storage {
     /// `Corruption`, `StorageFull`, `Unsupported`, `Internal`.
     pub(super) fn open(dir: Option<&Path>) -> Result<Storage> {
         let Some(dir) = dir else {
-            let engine = Arc::new(MemoryEngine::new(MEMORY_BYTES));
-            return Ok(Storage { logs: Logs::Memory(Mutex::default()), engine });
+            let engine = Arc::new(MemoryEngine::new(MEMORY_CEILING));
+            let logs = Logs::Memory { logs: Mutex::default(), engine: engine.clone() };
+            return Ok(Storage { logs, engine });
         };
         let engine = open_state(&dir.join(STATE))?;
         let wal = Wal::open(&dir.join(LOG), wal::Options::default())?;
@@ -117,29 +121,53 @@ impl Storage {
     pub(super) fn log(&self, tag: Tag) -> Result<LogStore> {
         match &self.logs {
             Logs::Disk(wal) => wal.log(tag).map(LogStore::Disk),
-            Logs::Memory(logs) => Ok(LogStore::Memory(logs.lock().entry(tag).or_default().clone())),
+            Logs::Memory { logs, .. } => {
+                Ok(LogStore::Memory(logs.lock().entry(tag).or_default().clone()))
+            }
         }
     }
 
     /// Removes the log of a replica that has left.
     pub(super) async fn forget(&self, tag: Tag) -> Result<()> {
-        if let Logs::Memory(logs) = &self.logs {
+        if let Logs::Memory { logs, .. } = &self.logs {
             logs.lock().remove(&tag);
             return Ok(());
         }
         self.log(tag)?.remove().await
     }
 
-    /// Whether the log has more to write than it should.
-    pub(super) fn pressure(&self) -> bool {
-        matches!(&self.logs, Logs::Disk(wal) if wal.pressure())
+    /// The logs there are.
+    pub(super) fn tags(&self) -> Vec<Tag> {
+        match &self.logs {
+            Logs::Disk(wal) => wal.tags(),
+            Logs::Memory { logs, .. } => logs.lock().keys().copied().collect(),
+        }
+    }
+
+    /// Checks that there is room for one more write; asked before it is proposed, because once it is
+    /// agreed on every replica must take it.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub(super) fn admit(&self) -> Result<()> {
+        match &self.logs {
+            Logs::Disk(wal) if wal.pressure() => {
+                Err(Error::new(Kind::Overloaded, "the node's log has too much to write"))
+            }
+            Logs::Memory { engine, .. } if engine.bytes() >= MEMORY_BYTES => {
+                Err(Error::new(Kind::Overloaded, "the node's memory is full")
+                    .with("bytes", engine.bytes())
+                    .with("limit", MEMORY_BYTES))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Puts everything on disk and closes the log. Blocks.
     pub(super) fn close(&self) -> Result<()> {
         let closed = match &self.logs {
             Logs::Disk(wal) => wal.close(),
-            Logs::Memory(_) => Ok(()),
+            Logs::Memory { .. } => Ok(()),
         };
         self.engine.flush().and(closed)
     }

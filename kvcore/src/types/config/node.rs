@@ -83,7 +83,15 @@ impl NodeConfig {
     /// # Errors
     /// `InvalidArgument` naming the field and its value.
     pub fn validate(&self) -> Result<()> {
-        self.listen_address()?;
+        let listen = self.listen_address()?;
+        if listen.ip().is_unspecified() && self.advertise.is_none() {
+            return Err(Error::new(
+                Kind::InvalidArgument,
+                "a node that listens on every address must be told which one others are to dial",
+            )
+            .with("listen", &self.listen)
+            .with("missing", "advertise"));
+        }
         for address in self.join.iter().chain(&self.advertise) {
             check_address(address)?;
         }
@@ -171,6 +179,10 @@ mod tests {
         NodeConfig::default().validate().unwrap();
         let heavy = NodeConfig { weight: f64::NAN, ..NodeConfig::default() };
         assert_eq!(heavy.validate().unwrap_err().kind(), Kind::InvalidArgument);
+        let anywhere = NodeConfig { listen: "0.0.0.0:7400".into(), ..NodeConfig::default() };
+        assert_eq!(anywhere.validate().unwrap_err().kind(), Kind::InvalidArgument);
+        let told = NodeConfig { advertise: Some("db-1:7400".into()), ..anywhere };
+        told.validate().unwrap();
         let lost = NodeConfig { listen: "here".into(), ..NodeConfig::default() };
         assert_eq!(lost.validate().unwrap_err().kind(), Kind::InvalidArgument);
     }
