@@ -217,15 +217,15 @@ impl Group {
         }
     }
 
-    /// Whether the leader here knows that replica to have nearly all of the log.
+    /// Whether the leader here knows that replica to have nearly all of the log. One that has never
+    /// answered does not, however short the log is: it may not even be running.
     pub fn follows_closely(&self, replica: ReplicaId) -> bool {
         use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let Some(replication) = &metrics.replication else { return false };
-        let Some(matched) = replication.get(&replica.0) else { return false };
-        let matched = matched.as_ref().map_or(0, |id| id.index);
-        matched + LAG >= metrics.last_log_index.unwrap_or(0)
+        let Some(Some(matched)) = replication.get(&replica.0) else { return false };
+        matched.index + LAG >= metrics.last_log_index.unwrap_or(0)
     }
 
     /// Lets a replica listen, so that it can catch up.
