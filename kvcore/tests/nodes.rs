@@ -134,6 +134,8 @@ fn nobody_notices_a_node_that_is_closed() {
         (ended.into_iter().map(|(last, _)| last).collect::<Vec<_>>(), slowest)
     });
     println!("slowest write while a node was closed: {slowest:?}");
+    // What it led was handed over: nobody had to wait for an election, which takes 1.75 s and more.
+    assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
     for (number, last) in acknowledged.into_iter().enumerate() {
         assert!(last > 0);
         for key in 0..8 {

@@ -387,3 +387,50 @@ async fn a_dead_replica_costs_the_leader_little() {
     assert!(share < 0.4, "{share}");
     close(sites).await;
 }
+
+#[tokio::test]
+async fn leadership_changes_hands_at_once_although_many_write() {
+    let sites = three(Trim::default()).await;
+    propose(&sites, "first").await;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let writers = (0..8).map(|writer| {
+        let (sites, done) = (&sites, &done);
+        async move {
+            let mut round = 0;
+            while !done.load(Ordering::SeqCst) {
+                propose(sites, &format!("{writer} {round}")).await;
+                round += 1;
+            }
+        }
+    });
+    let changes = async {
+        for heir in [1, 2, 0, 1, 2, 0] {
+            let (old, heir) = (leader(&sites).unwrap(), sites[heir].group());
+            hand_over(&sites[old].group(), &heir).await;
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    futures::join!(futures::future::join_all(writers), changes);
+    all_equal(&sites).await;
+    close(sites).await;
+}
+
+async fn hand_over(old: &Group, heir: &Group) {
+    eventually("the heir follows", || old.follows_closely(heir.tag().replica)).await;
+    old.hand_over(heir.tag().replica).await.unwrap();
+    eventually("the heir leads", || heir.leads()).await;
+}
+
+#[tokio::test]
+async fn who_has_never_answered_does_not_follow_closely() {
+    let sites = three(Trim::default()).await;
+    let leader = sites[leader(&sites).unwrap()].group();
+    eventually("a voter follows", || leader.follows_closely(sites[1].replica)).await;
+    // A replica that was placed but has not been started.
+    leader.add_learner(ReplicaId(999), sites[2].node).await.unwrap();
+    for number in 0..5 {
+        propose(&sites, &number.to_string()).await;
+        assert!(!leader.follows_closely(ReplicaId(999)));
+    }
+    close(sites).await;
+}
