@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// its tasks but does not wait for them.
 pub struct Node {
     core: Arc<Core>,
-    handlers: Arc<Handlers>,
+    handlers: Door,
     tasks: Mutex<JoinSet<()>>,
     stopped: AtomicBool,
     // Held to the end: whoever opens the directory next must find everything written.
@@ -51,9 +51,20 @@ struct Ground {
     identity: Identity,
     address: String,
     pool: Pool,
-    handlers: Arc<Handlers>,
+    handlers: Door,
     config: NodeConfig,
     seam: Seam,
+}
+
+/// The way in, which closes when it is dropped. Links hold the handlers, these hold the node, and the
+/// node holds the links: a node that is given up half-way would otherwise keep itself, with its files,
+/// for ever.
+struct Door(Arc<Handlers>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Node {
@@ -66,7 +77,7 @@ impl Node {
         config.validate()?;
         let deadline = Instant::now() + config.start_timeout;
         let ground = Ground::lay(config, seam).await?;
-        let (pool, handlers) = (ground.pool.clone(), ground.handlers.clone());
+        let (pool, handlers) = (ground.pool.clone(), ground.handlers.0.clone());
         let node = ground.build(deadline).await;
         if node.is_err() {
             handlers.close();
@@ -97,7 +108,7 @@ impl Node {
             address: Some(self.core.address.clone()),
             cluster: Some(self.core.cluster),
         };
-        Peer::local(self.handlers.clone(), Arc::new(caller))
+        Peer::local(self.handlers.0.clone(), Arc::new(caller))
     }
 
     /// Stops the node: hands over what it leads, ends its tasks, and puts everything on disk. Stopping
@@ -114,7 +125,7 @@ impl Node {
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
         hand_over_all(core).await;
-        self.handlers.close();
+        self.handlers.0.close();
         // The links before the replicas, so that nothing is asked of a replica that is stopping.
         core.pool.close().await;
         core.host.stop().await;
@@ -156,6 +167,7 @@ impl Ground {
             pool.close().await;
             return Err(error);
         }
+        let handlers = Door(handlers);
         Ok(Ground { directory, identity, address, pool, handlers, config, seam })
     }
 
@@ -239,7 +251,7 @@ impl Ground {
             metadata,
             host,
         });
-        self.handlers.open(core.clone());
+        self.handlers.0.open(core.clone());
         if let Some(founding) = &place.founding
             && let Err(error) = found(&core, founding.clone()).await
         {
