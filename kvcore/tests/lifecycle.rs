@@ -16,9 +16,8 @@ use kvcore::types::config::NodeConfig;
 use cluster::{eventually, get, put};
 
 fn config(dir: &Path, listen: &str) -> NodeConfig {
-    let mut config = NodeConfig::default();
-    config.data_dir = Some(dir.to_owned());
-    config.listen = listen.to_owned();
+    let (data_dir, listen) = (Some(dir.to_owned()), listen.to_owned());
+    let mut config = NodeConfig { data_dir, listen, ..NodeConfig::default() };
     config.founding.partitions = Some(4);
     config
 }

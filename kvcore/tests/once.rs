@@ -74,11 +74,10 @@ impl Proxy {
 fn a_write_whose_answer_is_lost_is_applied_once() {
     let proxy = Arc::new(Proxy::default());
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut config = NodeConfig::default();
-    config.founding.partitions = Some(1);
-    config.advertise = Some(outside.local_addr().unwrap().to_string());
+    let advertise = Some(outside.local_addr().unwrap().to_string());
     let inside = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    config.listen = inside.clone();
+    let mut config = NodeConfig { advertise, listen: inside.clone(), ..NodeConfig::default() };
+    config.founding.partitions = Some(1);
     let node = Node::start(config).wait().unwrap();
     proxy.run(outside, inside);
 

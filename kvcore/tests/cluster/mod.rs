@@ -25,8 +25,8 @@ impl Cluster {
         let dir = durable.then(|| tempfile::tempdir().unwrap());
         let mut seats: Vec<(NodeConfig, Option<Node>)> = Vec::new();
         for number in 0..nodes {
-            let mut config = NodeConfig::default();
-            config.data_dir = dir.as_ref().map(|dir| dir.path().join(number.to_string()));
+            let data_dir = dir.as_ref().map(|dir| dir.path().join(number.to_string()));
+            let mut config = NodeConfig { data_dir, ..NodeConfig::default() };
             match seats.first() {
                 None => config.founding.partitions = Some(partitions),
                 Some((founder, _)) => config.join = vec![founder.listen.clone()],
