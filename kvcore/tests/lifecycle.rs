@@ -58,7 +58,7 @@ fn opened_and_closed(dir: &Path, address: &str) {
         let thin = Client::connect(address, ClientOptions::default()).wait().unwrap();
         assert_eq!(get(&thin, "round").unwrap(), Some(number.to_string()));
         // In any order.
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             thin.close();
             node.close().unwrap();
         } else {
@@ -80,9 +80,11 @@ fn given_up_while_joining_nobody(dir: &Path) {
     for _ in 0..5 {
         let lonely = NodeConfig { join: vec![unused_address()], ..config(&dir, &address) };
         let start = Node::start(lonely);
-        assert!(start.wait_for(Duration::from_millis(150)).is_none());
+        let started = start.wait_for(Duration::from_millis(150));
         start.cancel();
-        assert_eq!(start.wait().err().unwrap().kind(), Kind::Cancelled);
+        let kind = started.unwrap_or_else(|| start.wait()).err().unwrap().kind();
+        // The port may take a moment to be let go of by the one before.
+        assert!(matches!(kind, Kind::Cancelled | Kind::InvalidArgument), "{kind:?}");
     }
     start_soon(&dir, &address).close().unwrap();
 }

@@ -160,7 +160,7 @@ fn histories_are_linearizable_while_nodes_come_and_go() {
                     while !done.load(Ordering::Relaxed) {
                         turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                         let key = (turn >> 33) % KEYS;
-                        let write = (turn >> 40) % 2 == 0;
+                        let write = (turn >> 40).is_multiple_of(2);
                         history.extend(
                             operate(
                                 client,

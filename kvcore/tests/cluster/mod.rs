@@ -1,7 +1,7 @@
 //! A few nodes in this process, for the tests beside this directory.
 
-// Each test file uses its own part of this.
-#![allow(dead_code)]
+// Each test file uses its own part of this. Whatever goes wrong here is a failed test.
+#![allow(dead_code, clippy::indexing_slicing, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
