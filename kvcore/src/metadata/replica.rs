@@ -7,7 +7,7 @@ use super::change::{Change, Decision};
 use super::state::State;
 use super::watch::{Publisher, Watch};
 use crate::engine::Engine;
-use crate::raft::{Group, GroupOptions, LogStore, Reply};
+use crate::raft::{Group, GroupOptions, LogStore, Reply, Trim};
 use crate::rpc::Pool;
 use crate::types::config::Timers;
 use crate::types::{Error, GroupId, NodeId, ReplicaId, Result};
@@ -52,6 +52,7 @@ impl Metadata {
             apply: Box::new(apply),
             pool: options.pool,
             timers: options.timers,
+            trim: Trim::default(),
         })
         .await?;
         Ok(Metadata { group, watch })

@@ -79,9 +79,11 @@ impl Host {
         }
         let Some(replica) = wanted else { return Ok(()) };
         let started = self.start(partition, replica).await?;
-        // A partition begins with one replica that was placed when the cluster was founded. Any other
-        // gets its members from the replicas that are there.
-        let alone = state.destined(partition).len() == 1 && !state.moves.contains_key(&partition);
+        // A partition begins with one replica that was placed when the cluster was founded; any other
+        // gets its members from the replicas that are there. Moves that have begun do not count: they
+        // may have before a founder that was interrupted came to this partition.
+        let placed = state.table.assignment(partition).map(|placed| placed.replicas.as_slice());
+        let alone = matches!(placed, Some([only]) if only.id == replica);
         if alone {
             started.found(self.node).await?;
         }

@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// its tasks but does not wait for them.
 pub struct Node {
     core: Arc<Core>,
-    handlers: Arc<Handlers>,
+    handlers: Door,
     listen: SocketAddr,
     tasks: Mutex<JoinSet<()>>,
     stopped: AtomicBool,
@@ -54,9 +54,20 @@ struct Ground {
     listen: SocketAddr,
     address: String,
     pool: Pool,
-    handlers: Arc<Handlers>,
+    handlers: Door,
     config: NodeConfig,
     seam: Seam,
+}
+
+/// The way in, which closes when it is dropped. Links hold the handlers, these hold the node, and the
+/// node holds the links: a node that is given up half-way would otherwise keep itself, with its files,
+/// for ever.
+struct Door(Arc<Handlers>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl Node {
@@ -69,7 +80,7 @@ impl Node {
         config.validate()?;
         let deadline = Instant::now() + config.start_timeout;
         let ground = Ground::lay(config, seam).await?;
-        let (pool, handlers) = (ground.pool.clone(), ground.handlers.clone());
+        let (pool, handlers) = (ground.pool.clone(), ground.handlers.0.clone());
         let node = ground.build(deadline).await;
         if node.is_err() {
             handlers.close();
@@ -105,7 +116,7 @@ impl Node {
             address: Some(self.core.address.clone()),
             cluster: Some(self.core.cluster),
         };
-        Peer::local(self.handlers.clone(), Arc::new(caller))
+        Peer::local(self.handlers.0.clone(), Arc::new(caller))
     }
 
     /// Stops the node: hands over what it leads, ends its tasks, and puts everything on disk. Stopping
@@ -122,7 +133,7 @@ impl Node {
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
         hand_over_all(core).await;
-        self.handlers.close();
+        self.handlers.0.close();
         // The links before the replicas, so that nothing is asked of a replica that is stopping.
         core.pool.close().await;
         core.host.stop().await;
@@ -163,6 +174,7 @@ impl Ground {
             pool.close().await;
             return Err(error);
         }
+        let handlers = Door(handlers);
         Ok(Ground { directory, identity, listen: bound, address, pool, handlers, config, seam })
     }
 
@@ -258,7 +270,7 @@ impl Ground {
             metadata,
             host,
         });
-        self.handlers.open(core.clone());
+        self.handlers.0.open(core.clone());
         if let Some(founding) = &place.founding
             && let Err(error) = found(&core, founding.clone()).await
         {

@@ -9,7 +9,7 @@ use super::apply::{Partition, parse_stored};
 use super::propose::Proposer;
 use super::read::Barrier;
 use crate::engine::{Engine, Family, keys};
-use crate::raft::{Group, GroupOptions, LogStore};
+use crate::raft::{Group, GroupOptions, LogStore, Trim};
 use crate::rpc::Pool;
 use crate::types::config::Timers;
 use crate::types::{
@@ -65,6 +65,7 @@ impl Replica {
             apply: Box::new(apply),
             pool: options.pool,
             timers: options.timers,
+            trim: Trim::default(),
         })
         .await?;
         let proposer = Proposer::start(group.clone(), options.seam);

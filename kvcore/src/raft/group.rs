@@ -22,10 +22,6 @@ use crate::wal::Tag;
 
 pub(super) type Raft = openraft::Raft<Consensus, StateMachine>;
 
-/// Entries between two moments at which the log may be trimmed.
-const TRIM_EVERY: u64 = 20_000;
-/// Entries kept behind a trim, so that a replica a little behind still catches up by log.
-const TRIM_KEEP: u64 = 5_000;
 /// How far a learner may be behind when it becomes a voter.
 const LAG: u64 = 1_000;
 
@@ -43,6 +39,24 @@ pub struct GroupOptions {
     pub pool: Pool,
     /// Heartbeats and elections.
     pub timers: Timers,
+    /// How long the log becomes.
+    pub trim: Trim,
+}
+
+/// When a group's log is trimmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trim {
+    /// Entries between two moments at which the log may be trimmed. Default: 20,000.
+    pub every: u64,
+    /// Entries kept behind a trim, so that a replica a little behind still catches up by log.
+    /// Default: 5,000.
+    pub keep: u64,
+}
+
+impl Default for Trim {
+    fn default() -> Self {
+        Trim { every: 20_000, keep: 5_000 }
+    }
 }
 
 /// A running replica's membership in its group. Cheap to clone, usable from any task.
@@ -80,10 +94,10 @@ impl Group {
     /// # Errors
     /// `Corruption`, `StorageFull` or `Internal` from log and engine.
     pub async fn start(options: GroupOptions) -> Result<Group> {
-        let GroupOptions { tag, log, engine, apply, pool, timers } = options;
+        let GroupOptions { tag, log, engine, apply, pool, timers, trim } = options;
         let machine = StateMachine::open(tag, engine, apply)?;
         let network = Network { pool, group: tag.group };
-        let config = config(tag, &timers)?;
+        let config = config(tag, &timers, trim)?;
         let raft = Raft::new(tag.replica.0, config, network, log.clone(), machine).await.map_err(
             |error| {
                 Error::new(Kind::Corruption, "replica cannot be started from what is stored")
@@ -203,15 +217,15 @@ impl Group {
         }
     }
 
-    /// Whether the leader here knows that replica to have nearly all of the log.
+    /// Whether the leader here knows that replica to have nearly all of the log. One that has never
+    /// answered does not, however short the log is: it may not even be running.
     pub fn follows_closely(&self, replica: ReplicaId) -> bool {
         use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let Some(replication) = &metrics.replication else { return false };
-        let Some(matched) = replication.get(&replica.0) else { return false };
-        let matched = matched.as_ref().map_or(0, |id| id.index);
-        matched + LAG >= metrics.last_log_index.unwrap_or(0)
+        let Some(Some(matched)) = replication.get(&replica.0) else { return false };
+        matched.index + LAG >= metrics.last_log_index.unwrap_or(0)
     }
 
     /// Lets a replica listen, so that it can catch up.
@@ -301,7 +315,7 @@ impl Group {
     }
 }
 
-fn config(tag: Tag, timers: &Timers) -> Result<Arc<Config>> {
+fn config(tag: Tag, timers: &Timers, trim: Trim) -> Result<Arc<Config>> {
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: tag.group.to_string(),
@@ -310,9 +324,9 @@ fn config(tag: Tag, timers: &Timers) -> Result<Arc<Config>> {
         election_timeout_max: milliseconds(timers.election_max),
         install_snapshot_timeout: 60_000,
         max_payload_entries: 1024,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(TRIM_EVERY),
-        max_in_snapshot_log_to_keep: TRIM_KEEP,
-        replication_lag_threshold: TRIM_EVERY * 2,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(trim.every),
+        max_in_snapshot_log_to_keep: trim.keep,
+        replication_lag_threshold: trim.every.saturating_mul(2),
         api_channel_size: Some(4096),
         enable_pre_vote: Some(true),
         // A leader that restarts would otherwise go on leading on state that went back to what the
@@ -325,3 +339,7 @@ fn config(tag: Tag, timers: &Timers) -> Result<Arc<Config>> {
         .map(Arc::new)
         .map_err(|error| Error::new(Kind::InvalidArgument, "timers out of order").because(error))
 }
+
+#[cfg(test)]
+#[path = "group_test.rs"]
+mod tests;

@@ -59,7 +59,8 @@ impl Inbox {
 
     fn append(&self, append: message::Append) -> Result<Answer> {
         let request = append_from_wire(append)?;
-        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        let previous = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
         let raft = self.raft.clone();
         let mut outcome = Box::pin(async move { raft.append_entries(request).await });
         // The first poll puts the request into openraft's queue: here and now, hence in order.
@@ -78,7 +79,9 @@ impl Inbox {
                     appended.matched = matched.as_ref().map(position_to_wire);
                 }
                 AppendEntriesResponse::Conflict => {
-                    appended.conflict = last.as_ref().map(position_to_wire);
+                    // What does not match is the entry in front of those that were sent. To name
+                    // another would send the leader's search for the last match astray.
+                    appended.conflict = previous.as_ref().map(position_to_wire);
                 }
                 AppendEntriesResponse::HigherVote(vote) => {
                     appended.higher_vote = Some(vote_to_wire(&vote));

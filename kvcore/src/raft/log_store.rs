@@ -287,31 +287,5 @@ fn damaged() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn votes_and_positions_read_back() {
-        let vote = Vote { leader_id: LeaderId { term: 7, voted_for: 9 }, committed: true };
-        assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
-        let at = Position { term: 3, index: u64::MAX };
-        assert_eq!(decode_position(&encode_position(at)).unwrap(), at);
-        assert_eq!(decode_vote(b"short").unwrap_err().kind(), Kind::Corruption);
-    }
-
-    #[test]
-    fn entries_read_back() {
-        let at = log_id(Position { term: 2, index: 5 });
-        for payload in
-            [EntryPayload::Blank, EntryPayload::Normal(Payload(Bytes::from_static(b"x")))]
-        {
-            let before = LogEntry { log_id: at, payload };
-            let after = entry(record(before.clone()).unwrap()).unwrap();
-            assert_eq!(after.log_id, before.log_id);
-            assert_eq!(format!("{:?}", after.payload), format!("{:?}", before.payload));
-        }
-        let unknown =
-            Record { position: Position { term: 1, index: 1 }, kind: 9, payload: Bytes::new() };
-        assert_eq!(entry(unknown).unwrap_err().kind(), Kind::Corruption);
-    }
-}
+#[path = "log_store_test.rs"]
+mod tests;

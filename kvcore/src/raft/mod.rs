@@ -20,6 +20,9 @@
 
 pub mod group;
 mod inbox;
+#[cfg(test)]
+#[path = "journal_test.rs"]
+mod journal;
 pub mod log_store;
 mod membership;
 mod memory_log;
@@ -28,7 +31,7 @@ mod snapshot;
 pub mod state_machine;
 mod types;
 
-pub use group::{Group, GroupOptions, Health, Voters};
+pub use group::{Group, GroupOptions, Health, Trim, Voters};
 pub use log_store::LogStore;
 pub use memory_log::MemoryLog;
 pub use state_machine::Apply;

@@ -304,3 +304,7 @@ fn failed(error: &Error) -> RPCError<Consensus> {
         _ => RPCError::Network(NetworkError::new(error)),
     }
 }
+
+#[cfg(test)]
+#[path = "network_test.rs"]
+mod tests;

@@ -290,3 +290,7 @@ impl RaftSnapshotBuilder<Consensus> for Builder {
         Ok(Snapshot { meta, snapshot: SnapshotData::View(view) })
     }
 }
+
+#[cfg(test)]
+#[path = "state_machine_test.rs"]
+mod tests;

@@ -1,0 +1,436 @@
+//! Three groups in one process, over real loopback links.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::*;
+use crate::engine::{Family, MemoryEngine, keys};
+use crate::raft::MemoryLog;
+use crate::raft::journal::Journal;
+use crate::rpc::{Caller, Handler, Identity};
+use crate::types::{Clock, Entropy, GroupId, Limits, PartitionId, Seam};
+
+const GROUP: GroupId = GroupId::Partition(PartitionId(3));
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+struct Real(Instant);
+
+impl Clock for Real {
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        0
+    }
+}
+
+impl Entropy for Real {
+    fn next_u64(&self) -> u64 {
+        rand::random()
+    }
+}
+
+/// Takes messages for one replica, as a node would, and counts them.
+#[derive(Default)]
+struct Desk {
+    group: Mutex<Option<Group>>,
+    parts: AtomicUsize,
+    /// Parts with this number are not answered, once: the link is to be cut meanwhile.
+    stuck: Mutex<Option<u32>>,
+    reached: Notify,
+}
+
+impl Handler for Desk {
+    fn handle(&self, _: &Arc<Caller>, request: request::Body, _: Duration) -> Answer {
+        let to = match &request {
+            request::Body::Append(append) => append.to,
+            request::Body::AskVote(ask) => ask.to,
+            request::Body::SnapshotPart(part) => {
+                self.parts.fetch_add(1, Ordering::SeqCst);
+                let mut stuck = self.stuck.lock();
+                if *stuck == Some(part.part) {
+                    *stuck = None;
+                    self.reached.notify_one();
+                    return Box::pin(std::future::pending());
+                }
+                part.to
+            }
+            request::Body::HandOver(hand_over) => hand_over.to,
+            _ => 0,
+        };
+        match &*self.group.lock() {
+            Some(group) if group.tag().replica == ReplicaId(to) => group.take(request),
+            _ => Box::pin(std::future::ready(Err(Error::new(Kind::Unavailable, "not here")))),
+        }
+    }
+}
+
+/// One node with one replica: what stays when it is stopped, and what runs.
+struct Site {
+    replica: ReplicaId,
+    node: NodeId,
+    log: LogStore,
+    engine: Arc<dyn Engine>,
+    desk: Arc<Desk>,
+    address: String,
+    pool: Pool,
+}
+
+impl Site {
+    async fn new(number: u64) -> Site {
+        let desk = Arc::new(Desk::default());
+        let (pool, address) = open_pool(NodeId(number), "127.0.0.1:0", desk.clone()).await;
+        Site {
+            replica: ReplicaId(100 + number),
+            node: NodeId(number),
+            log: LogStore::Memory(MemoryLog::default()),
+            engine: Arc::new(MemoryEngine::new(1 << 30)),
+            desk,
+            address,
+            pool,
+        }
+    }
+
+    async fn start(&self, trim: Trim) {
+        let group = Group::start(GroupOptions {
+            tag: Tag { group: GROUP, replica: self.replica },
+            log: self.log.clone(),
+            engine: self.engine.clone(),
+            apply: Box::new(Journal::new(GROUP, self.engine.clone())),
+            pool: self.pool.clone(),
+            timers: Timers {
+                heartbeat: Duration::from_millis(100),
+                election_min: Duration::from_millis(400),
+                election_max: Duration::from_millis(600),
+            },
+            trim,
+        });
+        *self.desk.group.lock() = Some(group.await.unwrap());
+    }
+
+    fn group(&self) -> Group {
+        self.desk.group.lock().clone().unwrap()
+    }
+
+    fn running(&self) -> Option<Group> {
+        self.desk.group.lock().clone()
+    }
+
+    /// Cuts all links, and opens the port again.
+    async fn relink(&mut self) {
+        self.pool.close().await;
+        let (pool, _) = open_pool(self.node, &self.address, self.desk.clone()).await;
+        self.pool = pool;
+    }
+
+    async fn stop(&mut self) {
+        self.pool.close().await;
+        let group = self.desk.group.lock().take();
+        group.unwrap().stop().await;
+    }
+
+    fn list(&self) -> Vec<Bytes> {
+        Journal::list(GROUP, self.engine.as_ref())
+    }
+
+    /// All pairs of the group but those that are the replica's own.
+    fn pairs(&self) -> Vec<(Bytes, Bytes)> {
+        let view = self.engine.view().unwrap();
+        let data = keys::data_range(GROUP);
+        let mut pairs = view.scan(Family::Data, data, false, usize::MAX, usize::MAX).unwrap();
+        let meta = keys::meta_range(GROUP);
+        pairs.extend(view.scan(Family::Meta, meta, false, usize::MAX, usize::MAX).unwrap());
+        let own = [keys::replica(GROUP), keys::applied(GROUP)];
+        pairs.retain(|(key, _)| !own.iter().any(|own| own == key));
+        pairs
+    }
+}
+
+async fn open_pool(node: NodeId, listen: &str, desk: Arc<Desk>) -> (Pool, String) {
+    let listener = TcpListener::bind(listen).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let who = Identity { node: Some(node), cluster: None, address: address.clone() };
+    let real = Arc::new(Real(Instant::now()));
+    let seam = Seam { clock: real.clone(), entropy: real };
+    let pool = Pool::new(who, Some(desk), &Limits::default(), seam);
+    pool.serve(listener).unwrap();
+    (pool, address)
+}
+
+fn introduce(sites: &[Site]) {
+    for site in sites {
+        for other in sites {
+            site.pool.set_address(other.node, &other.address);
+        }
+    }
+}
+
+/// Three replicas, all of them voters.
+async fn three(trim: Trim) -> Vec<Site> {
+    let mut sites = Vec::new();
+    for number in 1..=3 {
+        sites.push(Site::new(number).await);
+    }
+    introduce(&sites);
+    for site in &sites {
+        site.start(trim).await;
+    }
+    let first = sites[0].group();
+    first.found(sites[0].node).await.unwrap();
+    eventually("the founder leads", || first.leads()).await;
+    for site in &sites[1..] {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = first.add_learner(site.replica, site.node).await {
+            assert!(Instant::now() < deadline, "{error}");
+            first.changed(Duration::from_millis(20)).await;
+        }
+    }
+    let all = sites.iter().map(|site| site.replica).collect();
+    first.change_voters(&all).await.unwrap();
+    sites
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Proposes at whoever leads, until it is acknowledged.
+async fn propose(sites: &[Site], payload: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for group in sites.iter().filter_map(Site::running).filter(Group::leads) {
+            let proposed = group.propose(Bytes::from(payload.to_owned()));
+            let proposed = tokio::time::timeout(Duration::from_secs(5), proposed).await;
+            if matches!(proposed, Ok(Ok(_))) {
+                return;
+            }
+        }
+        assert!(Instant::now() < deadline, "{payload} is not taken");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn leader(sites: &[Site]) -> Option<usize> {
+    sites.iter().position(|site| site.running().is_some_and(|group| group.leads()))
+}
+
+async fn all_equal(sites: &[Site]) {
+    let equal = || {
+        let first = sites[0].pairs();
+        sites[1..].iter().all(|site| site.pairs() == first)
+    };
+    eventually("all replicas hold the same", equal).await;
+}
+
+async fn close(sites: Vec<Site>) {
+    for mut site in sites {
+        match site.running() {
+            Some(_) => site.stop().await,
+            None => site.pool.close().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_apply_the_same_in_the_same_order() {
+    let sites = three(Trim::default()).await;
+    let payloads: Vec<String> = (0..300).map(|number| format!("payload {number}")).collect();
+    for chunk in payloads.chunks(30) {
+        futures::future::join_all(chunk.iter().map(|payload| propose(&sites, payload))).await;
+    }
+    all_equal(&sites).await;
+    let mut list: Vec<String> = sites[2]
+        .list()
+        .iter()
+        .map(|payload| String::from_utf8(payload.to_vec()).unwrap())
+        .collect();
+    list.sort();
+    let mut expected = payloads;
+    expected.sort();
+    assert_eq!(list, expected);
+    close(sites).await;
+}
+
+#[tokio::test]
+async fn a_new_leader_has_all_that_was_acknowledged() {
+    let mut sites = three(Trim::default()).await;
+    let mut acknowledged = Vec::new();
+    for number in 0..50 {
+        let payload = format!("before {number}");
+        propose(&sites, &payload).await;
+        acknowledged.push(payload);
+    }
+    let old = leader(&sites).unwrap();
+    sites[old].stop().await;
+    for number in 0..50 {
+        let payload = format!("after {number}");
+        propose(&sites, &payload).await;
+        acknowledged.push(payload);
+    }
+    assert_ne!(leader(&sites), Some(old));
+    // The old leader comes back, and follows.
+    sites[old].relink().await;
+    introduce(&sites);
+    sites[old].start(Trim::default()).await;
+    all_equal(&sites).await;
+    let list = sites[old].list();
+    for payload in acknowledged {
+        assert!(list.contains(&Bytes::from(payload.clone())), "{payload} is lost");
+    }
+    close(sites).await;
+}
+
+/// Stops a follower, has the others write and change their leader meanwhile, and starts it again. The
+/// new leader knows nothing of how far the follower had come, and has to find out.
+async fn away(sites: &mut [Site], trim: Trim, payloads: impl Iterator<Item = String>) -> usize {
+    let follower = (leader(sites).unwrap() + 1) % 3;
+    sites[follower].stop().await;
+    for payload in payloads {
+        propose(sites, &payload).await;
+    }
+    let heir = sites[(follower + 1) % 3].group();
+    let deadline = Instant::now() + PATIENCE;
+    while !heir.leads() {
+        assert!(Instant::now() < deadline, "leadership is not handed over");
+        if let Some(leader) = leader(sites) {
+            sites[leader].group().hand_over(heir.tag().replica).await.unwrap();
+        }
+        heir.changed(Duration::from_millis(200)).await;
+    }
+    sites[follower].relink().await;
+    introduce(sites);
+    sites[follower].start(trim).await;
+    follower
+}
+
+#[tokio::test]
+async fn a_replica_that_was_away_catches_up_by_the_log() {
+    let mut sites = three(Trim::default()).await;
+    let meanwhile = (0..200).map(|number| format!("meanwhile {number}"));
+    let follower = away(&mut sites, Trim::default(), meanwhile).await;
+    all_equal(&sites).await;
+    assert_eq!(sites[follower].list().len(), 200);
+    assert_eq!(sites[follower].desk.parts.load(Ordering::SeqCst), 0);
+    close(sites).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_was_away_for_too_long_catches_up_by_a_snapshot() {
+    let trim = Trim { every: 50, keep: 10 };
+    let mut sites = three(trim).await;
+    let meanwhile = (0..300).map(|number| format!("meanwhile {number}"));
+    let follower = away(&mut sites, trim, meanwhile).await;
+    all_equal(&sites).await;
+    assert!(sites[follower].desk.parts.load(Ordering::SeqCst) > 0);
+    assert!(sites[follower].log.state().purged.is_some());
+    // And it goes on by the log.
+    propose(&sites, "last").await;
+    all_equal(&sites).await;
+    assert_eq!(sites[follower].list().last(), Some(&Bytes::from_static(b"last")));
+    close(sites).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_broken_off_is_begun_again() {
+    let trim = Trim { every: 4, keep: 1 };
+    let mut sites = three(trim).await;
+    let follower = (leader(&sites).unwrap() + 1) % 3;
+    *sites[follower].desk.stuck.lock() = Some(2);
+    // Each part takes a megabyte.
+    let large = "x".repeat(400_000);
+    let meanwhile = (0..12).map(|number| format!("{number} {large}"));
+    assert_eq!(away(&mut sites, trim, meanwhile).await, follower);
+    let reached = sites[follower].desk.reached.notified();
+    tokio::time::timeout(PATIENCE, reached).await.unwrap();
+    let before = sites[follower].desk.parts.load(Ordering::SeqCst);
+    assert_eq!(sites[follower].list().len(), 0);
+    sites[follower].relink().await;
+    introduce(&sites);
+    all_equal(&sites).await;
+    assert_eq!(sites[follower].list().len(), 12);
+    assert!(sites[follower].desk.parts.load(Ordering::SeqCst) > before + 2);
+    close(sites).await;
+}
+
+/// CPU time of this thread, on which everything of a test runs.
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+#[tokio::test]
+async fn a_dead_replica_costs_the_leader_little() {
+    let mut sites = three(Trim::default()).await;
+    let leader = leader(&sites).unwrap();
+    sites[(leader + 1) % 3].stop().await;
+    // So that there is something that the dead one lacks.
+    propose(&sites, "unheard").await;
+    let (began, before) = (Instant::now(), cpu());
+    while began.elapsed() < Duration::from_secs(3) {
+        propose(&sites, "more").await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let share = (cpu() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    println!("with a dead replica: {:.1} % of a core", share * 100.0);
+    // Calling without a pause takes all of it.
+    assert!(share < 0.4, "{share}");
+    close(sites).await;
+}
+
+#[tokio::test]
+async fn leadership_changes_hands_at_once_although_many_write() {
+    let sites = three(Trim::default()).await;
+    propose(&sites, "first").await;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let writers = (0..8).map(|writer| {
+        let (sites, done) = (&sites, &done);
+        async move {
+            let mut round = 0;
+            while !done.load(Ordering::SeqCst) {
+                propose(sites, &format!("{writer} {round}")).await;
+                round += 1;
+            }
+        }
+    });
+    let changes = async {
+        for heir in [1, 2, 0, 1, 2, 0] {
+            let (old, heir) = (leader(&sites).unwrap(), sites[heir].group());
+            hand_over(&sites[old].group(), &heir).await;
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    futures::join!(futures::future::join_all(writers), changes);
+    all_equal(&sites).await;
+    close(sites).await;
+}
+
+async fn hand_over(old: &Group, heir: &Group) {
+    eventually("the heir follows", || old.follows_closely(heir.tag().replica)).await;
+    old.hand_over(heir.tag().replica).await.unwrap();
+    eventually("the heir leads", || heir.leads()).await;
+}
+
+#[tokio::test]
+async fn who_has_never_answered_does_not_follow_closely() {
+    let sites = three(Trim::default()).await;
+    let leader = sites[leader(&sites).unwrap()].group();
+    eventually("a voter follows", || leader.follows_closely(sites[1].replica)).await;
+    // A replica that was placed but has not been started.
+    leader.add_learner(ReplicaId(999), sites[2].node).await.unwrap();
+    for number in 0..5 {
+        propose(&sites, &number.to_string()).await;
+        assert!(!leader.follows_closely(ReplicaId(999)));
+    }
+    close(sites).await;
+}
