@@ -99,10 +99,11 @@ fn given_up_while_starting(dir: &Path) {
         start.cancel();
         match started.unwrap_or_else(|| start.wait()) {
             Ok(node) => node.close().unwrap(),
-            Err(error) if error.kind() == Kind::Cancelled => {}
-            // The one before is still letting go.
-            Err(error) => assert_eq!(error.kind(), Kind::InvalidArgument, "{error}"),
+            Err(error) => assert_eq!(error.kind(), Kind::Cancelled, "{error}"),
         }
+        eventually("everything is let go of", || {
+            threads() <= threads_before && files() <= files_before
+        });
     }
     let node = start_soon(&dir, &address);
     let client = node.client().unwrap();
