@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::state::{Member, Move};
+use crate::placement::Replica;
 use crate::types::config::ClusterConfig;
 use crate::types::{ClusterId, Error, Kind, NodeId, PartitionId, ReplicaId, Result};
 
@@ -76,6 +77,23 @@ pub enum Change {
         partition: PartitionId,
         /// Which node.
         node: NodeId,
+    },
+    /// A replica will not arrive: the node it was meant for is gone.
+    AbortMove {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The move that is given up.
+        step: Move,
+    },
+    /// Changes nothing: asks whether this is still how the map stands, before a group's membership is
+    /// made to follow it.
+    Confirm {
+        /// Which partition.
+        partition: PartitionId,
+        /// The move under way.
+        step: Option<Move>,
+        /// The replicas it is to have.
+        destined: Vec<Replica>,
     },
 }
 

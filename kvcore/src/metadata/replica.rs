@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
 use super::apply::Map;
 use super::change::{Change, Decision};
 use super::state::State;
@@ -14,6 +16,7 @@ use crate::types::{Error, GroupId, NodeId, ReplicaId, Result};
 use crate::wal::Tag;
 
 /// What it is started with.
+#[derive(Clone)]
 pub struct MetadataOptions {
     /// This node's replica of the metadata group.
     pub replica: ReplicaId,
@@ -30,8 +33,10 @@ pub struct MetadataOptions {
 /// This node's membership in the metadata group. Cheap to clone, usable from any task.
 #[derive(Clone)]
 pub struct Metadata {
-    group: Group,
+    group: Arc<RwLock<Group>>,
+    publisher: Publisher,
     watch: Watch,
+    options: MetadataOptions,
 }
 
 impl Metadata {
@@ -44,8 +49,13 @@ impl Metadata {
     /// As [`Group::start`].
     pub async fn start(options: MetadataOptions) -> Result<Metadata> {
         let (publisher, watch) = Publisher::new();
+        let group = Self::run(options.clone(), publisher.clone()).await?;
+        Ok(Metadata { group: Arc::new(RwLock::new(group)), publisher, watch, options })
+    }
+
+    async fn run(options: MetadataOptions, publisher: Publisher) -> Result<Group> {
         let apply = Map::new(options.engine.clone(), publisher);
-        let group = Group::start(GroupOptions {
+        Group::start(GroupOptions {
             tag: Tag { group: GroupId::Metadata, replica: options.replica },
             log: options.log,
             engine: options.engine,
@@ -54,8 +64,22 @@ impl Metadata {
             timers: options.timers,
             trim: Trim::default(),
         })
-        .await?;
-        Ok(Metadata { group, watch })
+        .await
+    }
+
+    /// Starts the replica anew if it has stopped by itself, as after a failed disk.
+    ///
+    /// # Errors
+    /// As [`start`](Metadata::start); it can be tried again.
+    pub async fn revive(&self) -> Result<()> {
+        let stopped = self.group();
+        if stopped.health().running {
+            return Ok(());
+        }
+        stopped.stop().await;
+        let group = Self::run(self.options.clone(), self.publisher.clone()).await?;
+        *self.group.write() = group;
+        Ok(())
     }
 
     /// Makes this node the group's only member, if the group does not exist.
@@ -63,12 +87,12 @@ impl Metadata {
     /// # Errors
     /// As [`Group::found`].
     pub async fn found(&self, node: NodeId) -> Result<()> {
-        self.group.found(node).await
+        self.group().found(node).await
     }
 
     /// The group.
-    pub fn group(&self) -> &Group {
-        &self.group
+    pub fn group(&self) -> Group {
+        self.group.read().clone()
     }
 
     /// The newest state here: complete, but perhaps not the newest of all.
@@ -86,7 +110,7 @@ impl Metadata {
     /// # Errors
     /// `Unavailable` if it does not lead; what the change was refused with; `Timeout`, `Internal`.
     pub async fn decide(&self, change: &Change) -> Result<Decision> {
-        match self.group.propose(change.encode()?).await? {
+        match self.group().propose(change.encode()?).await? {
             Reply::Bytes(bytes) => Decision::decode(&bytes)?.into_result(),
             _ => Err(Error::internal("a change was answered with something else")),
         }
@@ -94,6 +118,6 @@ impl Metadata {
 
     /// Stops it.
     pub async fn stop(&self) {
-        self.group.stop().await;
+        self.group().stop().await;
     }
 }

@@ -110,6 +110,10 @@ impl State {
             Change::BeginMove { partition, add, remove } => self.begin(partition, add, remove),
             Change::CommitMove { partition, step } => self.commit(partition, step),
             Change::Prefer { partition, node } => self.prefer(partition, node),
+            Change::AbortMove { partition, step } => self.abort(partition, step),
+            Change::Confirm { partition, step, destined } => {
+                self.confirm(partition, step, &destined)
+            }
         }
     }
 
@@ -155,7 +159,11 @@ impl State {
             }
             return Decision::Joined { metadata };
         }
-        if let Some(gone) = replaces {
+        if let Some(gone) = replaces.and_then(|gone| self.members.get(&gone)) {
+            if gone.address != member.address {
+                return refused(Kind::Unavailable, "the member to be replaced is elsewhere by now");
+            }
+            let gone = gone.node;
             self.remove(gone);
         }
         let metadata = self.issue();
@@ -241,6 +249,26 @@ impl State {
         }
         self.advance();
         Decision::Done
+    }
+
+    fn abort(&mut self, partition: PartitionId, step: Move) -> Decision {
+        if self.moves.get(&partition) == Some(&step) {
+            self.moves.remove(&partition);
+            self.advance();
+        }
+        Decision::Done
+    }
+
+    fn confirm(
+        &self,
+        partition: PartitionId,
+        step: Option<Move>,
+        destined: &[Replica],
+    ) -> Decision {
+        if self.moves.get(&partition).copied() == step && self.destined(partition) == destined {
+            return Decision::Done;
+        }
+        refused(Kind::Unavailable, "the map has changed")
     }
 
     fn prefer(&mut self, partition: PartitionId, node: NodeId) -> Decision {

@@ -141,10 +141,39 @@ fn a_member_that_is_replaced_takes_its_moves_along() {
     let mut state = founded();
     join(&mut state, 2);
     state.change(Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None });
-    state.change(Change::Join { member: member(3), replaces: Some(NodeId(2)) });
+    let elsewhere = Change::Join { member: member(3), replaces: Some(NodeId(2)) };
+    assert!(is_refused(state.change(elsewhere), Kind::Unavailable));
+    let address = member(2).address;
+    let newcomer = NewMember { address, ..member(3) };
+    state.change(Change::Join { member: newcomer, replaces: Some(NodeId(2)) });
     assert!(!state.members.contains_key(&NodeId(2)));
     assert!(state.members.contains_key(&NodeId(3)));
     assert!(state.moves.is_empty());
+}
+
+#[test]
+fn a_move_can_be_given_up_and_a_map_confirmed() {
+    let mut state = founded();
+    join(&mut state, 2);
+    state.change(Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None });
+    let step = state.moves[&P];
+    let confirm = |state: &State| Change::Confirm {
+        partition: P,
+        step: state.moves.get(&P).copied(),
+        destined: state.destined(P),
+    };
+    let older = confirm(&state);
+    let epoch = state.epoch();
+    assert_eq!(state.change(older.clone()), Decision::Done);
+    assert_eq!(state.epoch(), epoch);
+    assert_eq!(state.change(Change::AbortMove { partition: P, step }), Decision::Done);
+    assert!(state.moves.is_empty());
+    assert!(is_refused(state.change(older), Kind::Unavailable));
+    assert_eq!(state.change(confirm(&state.clone())), Decision::Done);
+    // Given up once: a second time it changes nothing, not even another move.
+    state.change(Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None });
+    state.change(Change::AbortMove { partition: P, step });
+    assert_eq!(state.moves.len(), 1);
 }
 
 #[test]

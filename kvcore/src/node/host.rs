@@ -11,7 +11,7 @@ use crate::metadata::State;
 use crate::partition::{Replica, ReplicaOptions};
 use crate::rpc::Pool;
 use crate::types::config::NodeConfig;
-use crate::types::{GroupId, NodeId, PartitionId, ReplicaId, Result, Seam};
+use crate::types::{Error, GroupId, NodeId, PartitionId, ReplicaId, Result, Seam};
 use crate::wal::Tag;
 
 /// Runs the replicas that the map places on this node.
@@ -112,7 +112,16 @@ impl Host {
         let mut batch = Batch::default();
         batch.delete_range(Family::Data, keys::data_range(group));
         batch.delete_range(Family::Meta, keys::meta_range(group));
-        self.storage.engine().write(batch)?;
+        // On disk before the log forgets the replica: with them the map that says so. A replica that came
+        // back with neither its log nor its vote could vote a second time.
+        let engine = self.storage.engine();
+        let erased = tokio::task::spawn_blocking(move || {
+            engine.write(batch)?;
+            engine.flush()
+        });
+        erased
+            .await
+            .map_err(|error| Error::internal("erasing was interrupted").because(error))??;
         self.storage.forget(Tag { group, replica }).await
     }
 

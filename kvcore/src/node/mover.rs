@@ -22,6 +22,8 @@ use crate::types::{Error, Kind, PartitionId, ReplicaId, Result};
 const PERIOD: Duration = Duration::from_millis(100);
 /// How long one step of a move may take before it is looked at anew.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a step looks for what it waits for.
+const STEP: Duration = Duration::from_millis(20);
 /// How long one decision may take.
 const DECIDE: Duration = Duration::from_secs(5);
 /// How long a leader is left alone after it was asked to hand over.
@@ -93,21 +95,24 @@ async fn carry_out(core: Arc<Core>, replica: Arc<Replica>, step: Move) -> Partit
 /// Goes on with a move, as far as it goes now.
 async fn advance(core: &Core, replica: &Replica, step: Move) -> Result<()> {
     let (partition, group) = (replica.partition(), replica.group());
-    if let Some(coming) = step.add {
+    let destined = core.state().destined(partition);
+    for coming in &destined {
         let now = group.voters();
-        if !now.voters.contains(&coming.id) && !now.learners.contains(&coming.id) {
+        if now.voters.contains(&coming.id) {
+            continue;
+        }
+        if !now.learners.contains(&coming.id) {
             group.add_learner(coming.id, coming.node).await?;
         }
-        while !group.follows_closely(coming.id) {
-            if !group.leads() {
-                return Err(Error::new(Kind::Unavailable, "leadership was lost")
-                    .with("partition", partition));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(replica, || group.follows_closely(coming.id)).await?;
     }
-    let destined: BTreeSet<ReplicaId> =
-        core.state().destined(partition).iter().map(|replica| replica.id).collect();
+    // The map here may be older than what has been agreed on since; a group that followed it would go
+    // back to members that are gone.
+    let under_way = Some(step).filter(|step| step.add.is_some() || step.remove.is_some());
+    let confirm = Change::Confirm { partition, step: under_way, destined: destined.clone() };
+    core.decide(&confirm, DECIDE).await?;
+
+    let destined: BTreeSet<ReplicaId> = destined.iter().map(|replica| replica.id).collect();
     let leaving = !destined.contains(&replica.id());
     let mut voters = destined.clone();
     if leaving {
@@ -117,6 +122,7 @@ async fn advance(core: &Core, replica: &Replica, step: Move) -> Result<()> {
     if now.voters != voters || now.joint {
         group.change_voters(&voters).await?;
     }
+    until(replica, || group.settled(&voters)).await?;
     let strangers: BTreeSet<ReplicaId> =
         group.voters().learners.difference(&destined).copied().collect();
     if !strangers.is_empty() {
@@ -124,17 +130,53 @@ async fn advance(core: &Core, replica: &Replica, step: Move) -> Result<()> {
     }
     if leaving {
         // The next leader finds the move as it is and does the rest.
-        let heir = destined.iter().find(|id| group.follows_closely(**id));
-        return match heir {
-            Some(heir) => group.hand_over(*heir).await,
-            None => Err(Error::new(Kind::Unavailable, "no other replica is ready to lead")
-                .with("partition", partition)),
-        };
-    }
-    if step.add.is_none() && step.remove.is_none() {
+        let heir = heir(core, replica).ok_or_else(|| {
+            Error::new(Kind::Unavailable, "no other replica is ready to lead")
+                .with("partition", partition)
+        })?;
+        group.hand_over(heir).await?;
+        let rest = Instant::now() + REST;
+        while group.leads() && Instant::now() < rest {
+            group.changed(STEP).await;
+        }
         return Ok(());
     }
-    core.decide(&Change::CommitMove { partition, step }, DECIDE).await.map(drop)
+    match under_way {
+        Some(step) => core.decide(&Change::CommitMove { partition, step }, DECIDE).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Waits for something that the leader here is to see, as long as it leads.
+async fn until(replica: &Replica, seen: impl Fn() -> bool) -> Result<()> {
+    while !seen() {
+        if !replica.group().leads() {
+            return Err(Error::new(Kind::Unavailable, "leadership was lost")
+                .with("partition", replica.partition()));
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    Ok(())
+}
+
+/// Who may take over what is led here: a voter that stays, can be reached and has nearly all of the
+/// log; the preferred one first.
+pub(super) fn heir(core: &Core, replica: &Replica) -> Option<ReplicaId> {
+    let (state, reachable) = (core.state(), core.reachable());
+    let (partition, group) = (replica.partition(), replica.group());
+    let voters = group.voters().voters;
+    let preferred = state.table.assignment(partition).and_then(|placed| placed.preferred);
+    state
+        .destined(partition)
+        .into_iter()
+        .filter(|other| {
+            other.node != core.node
+                && reachable.contains(&other.node)
+                && voters.contains(&other.id)
+                && group.follows_closely(other.id)
+        })
+        .min_by_key(|other| (preferred != Some(other.node), other.id))
+        .map(|other| other.id)
 }
 
 /// Hands over some of the leaderships that the map prefers elsewhere.

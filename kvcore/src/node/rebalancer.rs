@@ -4,9 +4,11 @@
 //! moves, a bounded few at a time; each is decided here and carried out where its partition is led.
 //! The metadata group's own membership is kept in step with the members as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::core::Core;
 use crate::metadata::{Change, State};
@@ -19,15 +21,21 @@ const PERIOD: Duration = Duration::from_millis(500);
 const DECIDE: Duration = Duration::from_secs(5);
 /// Moves under way at once in the cluster.
 const MOVES: usize = 8;
+/// How long the node that a move leads to may be gone before the move is given up.
+const ABORT: Duration = Duration::from_secs(10);
 
 /// Runs until it is dropped.
 pub(super) async fn run(core: Arc<Core>) {
     let mut watch = core.metadata.watch();
     let mut balanced = None;
+    let mut gone = BTreeMap::new();
     loop {
         if core.metadata.group().leads() {
             if let Err(error) = tend_members(&core).await {
                 tracing::debug!(%error, "metadata membership waits");
+            }
+            if let Err(error) = abort_hopeless(&core, &mut gone).await {
+                tracing::debug!(%error, "a move cannot be given up");
             }
             match balance(&core, balanced).await {
                 Ok(epoch) => balanced = epoch,
@@ -75,6 +83,24 @@ async fn tend_members(core: &Core) -> Result<()> {
     let strangers: BTreeSet<ReplicaId> = now.learners.difference(&members).copied().collect();
     if !strangers.is_empty() {
         return group.remove_learners(&strangers).await;
+    }
+    Ok(())
+}
+
+/// Gives up the moves to nodes that have been gone for long: others wait for their turn.
+async fn abort_hopeless(core: &Core, gone: &mut BTreeMap<NodeId, Instant>) -> Result<()> {
+    let (state, reachable) = (core.state(), core.reachable());
+    gone.retain(|node, _| !reachable.contains(node));
+    for (partition, step) in &state.moves {
+        let Some(coming) = step.add.filter(|coming| !reachable.contains(&coming.node)) else {
+            continue;
+        };
+        let since = *gone.entry(coming.node).or_insert_with(Instant::now);
+        if since.elapsed() > ABORT {
+            let change = Change::AbortMove { partition: *partition, step: *step };
+            core.decide(&change, DECIDE).await?;
+            tracing::warn!(%partition, node = %coming.node, "gave up a move to a node that is gone");
+        }
     }
     Ok(())
 }

@@ -51,6 +51,8 @@ pub struct Node {
 struct Ground {
     directory: Option<Directory>,
     identity: Identity,
+    /// Whether the identity was found rather than made.
+    known: bool,
     listen: SocketAddr,
     address: String,
     pool: Pool,
@@ -152,6 +154,7 @@ impl Ground {
             Some(directory) => Identity::load(directory.path())?,
             None => None,
         };
+        let known = identity.is_some();
         let identity = identity.unwrap_or_else(|| Identity::new(&seam));
         let listen = config.listen_address()?;
         let unusable = |error: std::io::Error| {
@@ -175,7 +178,17 @@ impl Ground {
             return Err(error);
         }
         let handlers = Door(handlers);
-        Ok(Ground { directory, identity, listen: bound, address, pool, handlers, config, seam })
+        Ok(Ground {
+            directory,
+            identity,
+            known,
+            listen: bound,
+            address,
+            pool,
+            handlers,
+            config,
+            seam,
+        })
     }
 
     async fn build(mut self, deadline: Instant) -> Result<Node> {
@@ -224,22 +237,52 @@ impl Ground {
 
     /// Finds a place in a cluster; it is on disk before anything is built on it.
     async fn settle(&mut self, deadline: Instant) -> Result<(Place, Storage)> {
+        self.check_intent()?;
+        // The storage before the place: a node that cannot keep anything must not become a member, and
+        // a directory that has a place but no storage has lost it.
+        let storage = open(self.directory.as_ref()).await?;
+        match self.take_place(&storage, deadline).await {
+            Ok(place) => Ok((place, storage)),
+            Err(error) => Err(abandon(Arc::new(storage), error).await),
+        }
+    }
+
+    /// A directory that was used to look for a cluster is not used to found one: the node's id may have
+    /// been let in although the answer was lost.
+    fn check_intent(&self) -> Result<()> {
+        let config = &self.config;
+        match &self.directory {
+            Some(directory) if self.known && config.join.is_empty() && !config.bootstrap => {
+                Err(Error::new(
+                    Kind::InvalidArgument,
+                    "the data directory was used to join a cluster; give it addresses to join, or \
+                     remove it to found one",
+                )
+                .with("data_dir", directory.path().display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn take_place(&mut self, storage: &Storage, deadline: Instant) -> Result<Place> {
+        if !self.known && !storage.is_empty()? {
+            return Err(Error::new(
+                Kind::Corruption,
+                "the data directory has lost its identity; remove all of it to join as a new node",
+            ));
+        }
         // The id goes to disk before it is told to anybody: a join whose answer is lost is asked for
         // again under the same id.
         if let Some(directory) = self.directory.as_ref().filter(|_| !self.config.join.is_empty()) {
             self.identity.save(directory.path())?;
         }
         let place = self.seeker().find(deadline).await?;
-        // The storage first: a directory that has a place but no storage has lost it.
-        let storage = open(self.directory.as_ref()).await?;
         self.identity.place = Some(place.clone());
-        if let Some(directory) = &self.directory
-            && let Err(error) = self.identity.save(directory.path())
-        {
-            return Err(abandon(Arc::new(storage), error).await);
+        if let Some(directory) = &self.directory {
+            self.identity.save(directory.path())?;
         }
         self.pool.set_cluster(place.cluster);
-        Ok((place, storage))
+        Ok(place)
     }
 
     /// Starts the metadata replica and the tasks.
@@ -324,16 +367,17 @@ async fn found(core: &Core, config: ClusterConfig) -> Result<()> {
             weight_milli: core.config.weight_milli(),
         },
     };
-    loop {
-        match core.metadata.decide(&change).await {
+    while !core.state().founded() {
+        match core.decide(&change, FOUND).await {
             Ok(_) => return Ok(()),
-            // The group has elected nobody yet.
+            // The group has elected nobody yet, or the founding is on its way here.
             Err(error) if error.kind() == Kind::Unavailable && Instant::now() < deadline => {
                 core.metadata.group().changed(LOOK).await;
             }
             Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 /// Keeps the replicas here those of the map.
@@ -349,6 +393,9 @@ async fn keep_replicas(core: Arc<Core>) {
                 tracing::warn!(%error, "what old replicas left behind cannot be deleted");
             }
             core.host.reconcile(&state).await;
+        }
+        if let Err(error) = core.metadata.revive().await {
+            tracing::error!(%error, "the metadata replica cannot be run");
         }
         drop(tokio::time::timeout(RECONCILE, watch.changed()).await);
     }
@@ -387,8 +434,6 @@ async fn ready(core: &Core, place: &Place, resumed: bool, deadline: Instant) -> 
 
 /// Asks others to lead what is led here, and waits a moment for them to do so.
 async fn hand_over_all(core: &Core) {
-    let reachable = core.reachable();
-    let state = core.state();
     let deadline = Instant::now() + HANDOVER;
     loop {
         let mut waiting = false;
@@ -397,16 +442,10 @@ async fn hand_over_all(core: &Core) {
             if !group.leads() {
                 continue;
             }
-            let voters = group.voters().voters;
-            let heir = state.destined(replica.partition()).into_iter().find(|other| {
-                other.node != core.node
-                    && reachable.contains(&other.node)
-                    && voters.contains(&other.id)
-                    && group.follows_closely(other.id)
-            });
+            let heir = mover::heir(core, &replica);
             let Some(heir) = heir else { continue };
             waiting = true;
-            if let Err(error) = group.hand_over(heir.id).await {
+            if let Err(error) = group.hand_over(heir).await {
                 tracing::debug!(%error, "leadership was not handed over");
             }
         }

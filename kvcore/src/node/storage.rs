@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::engine::{Engine, MemoryEngine};
+use crate::engine::{Engine, MemoryEngine, keys};
 use crate::raft::{LogStore, MemoryLog};
 use crate::types::{Error, Kind, Result};
 use crate::wal::{self, Tag, Wal};
@@ -92,6 +92,15 @@ impl Storage {
         let engine = open_state(&dir.join(STATE))?;
         let wal = Wal::open(&dir.join(LOG), wal::Options::default())?;
         Ok(Storage { logs: Logs::Disk(wal), engine })
+    }
+
+    /// Whether no replica keeps anything here.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub(super) fn is_empty(&self) -> Result<bool> {
+        let view = self.engine.view()?;
+        Ok(self.tags().is_empty() && keys::replicas(view.as_ref())?.is_empty())
     }
 
     /// Checks that the directory of a member still has what it had: a member that began again with an

@@ -11,7 +11,7 @@ use openraft::{ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
 use super::inbox::Inbox;
 use super::log_store::LogStore;
 use super::network::Network;
-use super::state_machine::{Apply, StateMachine};
+use super::state_machine::{Apply, Ended, StateMachine};
 use super::types::{Consensus, Home, Payload, Reply};
 use crate::engine::Engine;
 use crate::rpc::message::request;
@@ -22,8 +22,12 @@ use crate::wal::Tag;
 
 pub(super) type Raft = openraft::Raft<Consensus, StateMachine>;
 
-/// How far a learner may be behind when it becomes a voter.
-const LAG: u64 = 1_000;
+/// How many entries a replica may be behind and still be said to follow closely.
+const LAG: u64 = 100;
+/// How long ago such a replica has answered at most.
+const ANSWERED: Duration = Duration::from_secs(2);
+/// How long stopping waits for what was agreed on to be applied.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a group is started with.
 pub struct GroupOptions {
@@ -66,6 +70,7 @@ pub struct Group {
     raft: Raft,
     inbox: Arc<Inbox>,
     log: LogStore,
+    ended: Ended,
 }
 
 /// Who is in a group.
@@ -95,7 +100,7 @@ impl Group {
     /// `Corruption`, `StorageFull` or `Internal` from log and engine.
     pub async fn start(options: GroupOptions) -> Result<Group> {
         let GroupOptions { tag, log, engine, apply, pool, timers, trim } = options;
-        let machine = StateMachine::open(tag, engine, apply)?;
+        let (machine, ended) = StateMachine::open(tag, engine, apply)?;
         let network = Network { pool, group: tag.group };
         let config = config(tag, &timers, trim)?;
         let raft = Raft::new(tag.replica.0, config, network, log.clone(), machine).await.map_err(
@@ -107,7 +112,7 @@ impl Group {
             },
         )?;
         let inbox = Arc::new(Inbox::new(raft.clone()));
-        let group = Group { tag, raft, inbox, log };
+        let group = Group { tag, raft, inbox, log, ended };
         // Nobody else can be leading: no need to wait for a timer to say so.
         if group.voters().voters == BTreeSet::from([tag.replica]) {
             group.raft.trigger().elect(false).await.map_err(|fatal| group.stopped(fatal))?;
@@ -180,8 +185,10 @@ impl Group {
     /// The leader that this replica knows of: its id, and its node.
     pub fn leader(&self) -> Option<(ReplicaId, NodeId)> {
         use openraft::async_runtime::watch::WatchReceiver;
-        let metrics = self.raft.server_metrics();
+        let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        // One that has stopped hears no more of its group.
+        metrics.running_state.as_ref().ok()?;
         let id = metrics.current_leader?;
         let home = metrics.membership_config.membership().get_node(&id)?;
         Some((ReplicaId(id), home.node))
@@ -189,7 +196,10 @@ impl Group {
 
     /// Whether this replica leads, as far as it knows.
     pub fn leads(&self) -> bool {
-        self.raft.is_leader()
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.running_state.is_ok() && metrics.state.is_leader()
     }
 
     /// Who is in the group, as far as this replica knows.
@@ -205,6 +215,19 @@ impl Group {
         }
     }
 
+    /// Whether exactly these replicas vote, and a majority has agreed on that: a membership that is
+    /// only in the leader's log may still be lost with it.
+    pub fn settled(&self, voters: &BTreeSet<ReplicaId>) -> bool {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = &metrics.committed_membership_config;
+        let voting: BTreeSet<ReplicaId> = committed.voter_ids().map(ReplicaId).collect();
+        committed.log_id() == metrics.membership_config.log_id()
+            && committed.get_joint_config().len() == 1
+            && voting == *voters
+    }
+
     /// How the replica is doing.
     pub fn health(&self) -> Health {
         use openraft::async_runtime::watch::WatchReceiver;
@@ -217,15 +240,19 @@ impl Group {
         }
     }
 
-    /// Whether the leader here knows that replica to have nearly all of the log. One that has never
-    /// answered does not, however short the log is: it may not even be running.
+    /// Whether the leader here knows that replica to have nearly all of the log, and to have answered
+    /// just now. One that has never answered does not follow, however short the log is: it may not
+    /// even be running.
     pub fn follows_closely(&self, replica: ReplicaId) -> bool {
+        use openraft::Instant;
         use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let Some(replication) = &metrics.replication else { return false };
         let Some(Some(matched)) = replication.get(&replica.0) else { return false };
-        matched.index + LAG >= metrics.last_log_index.unwrap_or(0)
+        let answered = metrics.heartbeat.as_ref().and_then(|all| all.get(&replica.0)?.as_ref());
+        answered.is_some_and(|answered| answered.elapsed() <= ANSWERED)
+            && matched.index + LAG >= metrics.last_log_index.unwrap_or(0)
     }
 
     /// Lets a replica listen, so that it can catch up.
@@ -290,10 +317,16 @@ impl Group {
         drop(tokio::time::timeout(patience, metrics.changed()).await);
     }
 
-    /// Stops the replica. What it acknowledged is in its log.
+    /// Stops the replica; when this returns it applies nothing more. What it acknowledged is in its log.
     pub async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.tag.group, %error, "replica did not stop cleanly");
+        }
+        // The state machine has a task of its own, which outlives the group by what it has queued.
+        // Whoever opens the same state next must find it at rest.
+        let mut ended = self.ended.clone();
+        if tokio::time::timeout(DRAIN, ended.wait()).await.is_err() {
+            tracing::error!(group = %self.tag.group, "the state machine does not come to rest");
         }
     }
 

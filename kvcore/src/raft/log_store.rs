@@ -1,8 +1,7 @@
 //! A group's log, as openraft wants it.
 //!
-//! Nothing is acknowledged to openraft before the segment log has synced it. Truncations and purges
-//! do not wait: they go through the same queue, so whatever is appended after them is synced after
-//! them as well.
+//! Nothing is acknowledged to openraft before the segment log has synced it. Purges do not wait: they
+//! go through the same queue, so whatever is appended after them is synced after them as well.
 
 use std::fmt::Debug;
 use std::io;
@@ -190,10 +189,17 @@ impl RaftLogStorage<Consensus> for LogStore {
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let last = last.as_ref().map(position);
         match self {
-            LogStore::Disk(log) => log.truncate_after(last, Box::new(unheard)),
-            LogStore::Memory(log) => log.truncate_after(last),
+            LogStore::Disk(log) => {
+                // A snapshot may be installed next, and its flush must not overtake this.
+                let (done, synced) = synced();
+                log.truncate_after(last, done);
+                wait(synced).await.map_err(to_io)
+            }
+            LogStore::Memory(log) => {
+                log.truncate_after(last);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {

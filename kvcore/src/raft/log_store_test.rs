@@ -74,7 +74,7 @@ impl RaftStateMachine<Consensus> for Shipped {
 fn machine() -> Shipped {
     let engine = Arc::new(MemoryEngine::new(1 << 20));
     let apply = Box::new(Journal::new(GROUP, engine.clone()));
-    Shipped(StateMachine::open(TAG, engine, apply).unwrap())
+    Shipped(StateMachine::open(TAG, engine, apply).unwrap().0)
 }
 
 struct OnDisk;

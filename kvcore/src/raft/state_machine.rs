@@ -15,6 +15,7 @@ use openraft::impls::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{OptionalSend, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::membership;
 use super::snapshot::{self, SnapshotData};
@@ -95,8 +96,19 @@ impl Applied {
     }
 }
 
+/// Tells when a state machine has come to rest: when it is gone. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Ended(watch::Receiver<()>);
+
+impl Ended {
+    pub(super) async fn wait(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 /// One replica's state: an [`Apply`] over its part of the engine.
 pub struct StateMachine {
+    _alive: watch::Sender<()>,
     tag: Tag,
     engine: Arc<dyn Engine>,
     apply: Box<dyn Apply>,
@@ -109,16 +121,22 @@ impl StateMachine {
     ///
     /// # Errors
     /// `Corruption` for what does not parse; the engine's own.
-    pub fn open(tag: Tag, engine: Arc<dyn Engine>, apply: Box<dyn Apply>) -> Result<StateMachine> {
+    pub(super) fn open(
+        tag: Tag,
+        engine: Arc<dyn Engine>,
+        apply: Box<dyn Apply>,
+    ) -> Result<(StateMachine, Ended)> {
         let owner = engine.get(Family::Meta, &keys::replica(tag.group))?;
         if owner.as_deref() != Some(tag.replica.0.to_le_bytes().as_slice()) {
             let mut batch = erase(tag.group);
             batch.put(Family::Meta, keys::replica(tag.group), owner_record(tag.replica));
             engine.write(batch)?;
         }
-        let mut machine = StateMachine { tag, engine, apply, applied: Applied::default() };
+        let (alive, ended) = watch::channel(());
+        let applied = Applied::default();
+        let mut machine = StateMachine { _alive: alive, tag, engine, apply, applied };
         machine.load()?;
-        Ok(machine)
+        Ok((machine, Ended(ended)))
     }
 
     fn load(&mut self) -> Result<()> {
@@ -154,7 +172,7 @@ impl StateMachine {
         Ok(replies)
     }
 
-    fn replace(&mut self, meta: &SnapshotMeta, parts: Vec<Bytes>) -> Result<()> {
+    async fn replace(&mut self, meta: &SnapshotMeta, parts: Vec<Bytes>) -> Result<()> {
         let group = self.tag.group;
         let mut batch = erase(group);
         for part in parts {
@@ -164,9 +182,15 @@ impl StateMachine {
         }
         batch.put(Family::Meta, keys::replica(group), owner_record(self.tag.replica));
         batch.put(Family::Meta, keys::applied(group), Applied::from_meta(meta)?.encode()?);
-        self.engine.write(batch)?;
-        // The log is purged up to here next, so this must not be lost.
-        self.engine.flush()?;
+        let engine = self.engine.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            engine.write(batch)?;
+            // The log is purged up to here next, so this must not be lost.
+            engine.flush()
+        });
+        written
+            .await
+            .map_err(|error| Error::internal("installing was interrupted").because(error))??;
         self.load()
     }
 
@@ -238,7 +262,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
         let SnapshotData::Parts(parts) = data else {
             return Err(to_io(Error::internal("a snapshot of one's own cannot be installed")));
         };
-        self.replace(meta, parts).map_err(to_io)
+        self.replace(meta, parts).await.map_err(to_io)
     }
 
     async fn get_current_snapshot(

@@ -13,7 +13,7 @@ fn tag(replica: u64) -> Tag {
 
 fn open(replica: u64, engine: &Arc<dyn Engine>) -> StateMachine {
     let apply = Box::new(Journal::new(GROUP, engine.clone()));
-    StateMachine::open(tag(replica), engine.clone(), apply).unwrap()
+    StateMachine::open(tag(replica), engine.clone(), apply).unwrap().0
 }
 
 fn position_of(index: u64) -> Position {
