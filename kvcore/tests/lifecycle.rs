@@ -86,12 +86,14 @@ fn given_up_while_joining_nobody(dir: &Path) {
         // The port may take a moment to be let go of by the one before.
         assert!(matches!(kind, Kind::Cancelled | Kind::InvalidArgument), "{kind:?}");
     }
-    start_soon(&dir, &address).close().unwrap();
+    // What was used to join is not used to found, unless that is asked for.
+    let found = config(&dir, &address);
+    start_soon(NodeConfig { bootstrap: true, ..found }).close().unwrap();
 }
 
 fn given_up_while_starting(dir: &Path) {
     let (dir, address) = (dir.join("impatient"), unused_address());
-    start_soon(&dir, &address).close().unwrap();
+    start_soon(config(&dir, &address)).close().unwrap();
     let (threads_before, files_before) = (threads(), files());
     for milliseconds in 0..40 {
         let start = Node::start(config(&dir, &address));
@@ -105,7 +107,7 @@ fn given_up_while_starting(dir: &Path) {
             threads() <= threads_before && files() <= files_before
         });
     }
-    let node = start_soon(&dir, &address);
+    let node = start_soon(config(&dir, &address));
     let client = node.client().unwrap();
     put(&client, "key", "value").unwrap();
     node.close().unwrap();
@@ -115,10 +117,10 @@ fn given_up_while_starting(dir: &Path) {
 }
 
 /// Starts a node where another was given up, which lets go of its directory and port within a moment.
-fn start_soon(dir: &Path, address: &str) -> Node {
+fn start_soon(config: NodeConfig) -> Node {
     let mut node = None;
     eventually("the directory and the port are free", || {
-        match Node::start(config(dir, address)).wait() {
+        match Node::start(config.clone()).wait() {
             Ok(started) => {
                 node = Some(started);
                 true

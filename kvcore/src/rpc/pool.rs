@@ -76,12 +76,13 @@ impl Pool {
     }
 
     /// Says which cluster this process belongs to from now on, after joining or founding it. Links
-    /// to processes of another one are closed.
+    /// to processes of another one are closed, and so are those to nodes without one: they are to
+    /// introduce themselves again.
     pub fn set_cluster(&self, cluster: ClusterId) {
         self.0.identity.lock().cluster = Some(cluster);
         let foreign = self.0.slots.lock().foreign(cluster);
         for link in foreign {
-            link.end(Ending::new(Kind::WrongCluster, "the cluster is another one"));
+            link.end(Ending::new(Kind::Unavailable, "the node has come to a cluster"));
         }
     }
 

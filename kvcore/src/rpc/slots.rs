@@ -233,12 +233,15 @@ impl Slots {
             .collect()
     }
 
-    /// The open links to processes of another cluster.
+    /// The open links to processes of another cluster, and to nodes that had none when they said who
+    /// they are: by now they may have another, and they do not know of this one.
     pub(super) fn foreign(&self, cluster: ClusterId) -> Vec<Arc<Link>> {
         let open = self.slots.values().flat_map(|slot| &slot.open);
         open.filter(|link| {
-            let theirs = link.caller().and_then(|caller| caller.cluster);
-            theirs.is_some_and(|theirs| theirs != cluster)
+            link.caller().is_some_and(|caller| match caller.cluster {
+                Some(theirs) => theirs != cluster,
+                None => caller.node.is_some(),
+            })
         })
         .cloned()
         .collect()
