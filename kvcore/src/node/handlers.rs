@@ -54,8 +54,7 @@ impl Handlers {
             request::Body::Execute(execute) => {
                 let room = self.room(&core, &execute)?;
                 Box::pin(async move {
-                    let _room = room;
-                    run(&core, execute, timeout).await.map(reply::Body::Executed)
+                    run(&core, execute, room, timeout).await.map(reply::Body::Executed)
                 })
             }
             request::Body::Route(_) => now(reply::Body::Routes(routes(&core))),
@@ -80,7 +79,8 @@ impl Handlers {
         })
     }
 
-    /// Room for a request among those in flight, until it is dropped.
+    /// Room for a request among those in flight, until it is dropped: with the request, or with the
+    /// command that became of it, which may stay when nobody waits for its answer any more.
     fn room(&self, core: &Core, execute: &message::Execute) -> Result<Room> {
         let bytes = match &execute.operation {
             Some(execute::Operation::Put(put)) => 64 + put.key.len() + put.value.len(),
@@ -160,6 +160,7 @@ fn replicate(core: &Core, request: request::Body) -> Result<Answer> {
 async fn run(
     core: &Core,
     execute: message::Execute,
+    room: Room,
     timeout: Duration,
 ) -> Result<message::Executed> {
     let limits = &core.config.limits;
@@ -176,7 +177,7 @@ async fn run(
     let partition = Token::of(key).partition(core.state().config.partitions);
     let replica = core.host.replica(partition);
     if let Some(replica) = replica.as_ref().filter(|replica| replica.group().leads()) {
-        return perform(core, replica, execute).await;
+        return perform(core, replica, execute, room).await;
     }
     if execute.hops >= HOPS {
         return Err(Error::new(Kind::Unavailable, "the partition's leader is not known here")
@@ -217,6 +218,7 @@ async fn perform(
     core: &Core,
     replica: &Replica,
     execute: message::Execute,
+    room: Room,
 ) -> Result<message::Executed> {
     if let Some(execute::Operation::Get(get)) = &execute.operation {
         let found = replica.read(&get.key).await?;
@@ -231,7 +233,7 @@ async fn perform(
     if matches!(execute.operation, Some(execute::Operation::Put(_))) {
         core.storage.admit()?;
     }
-    let outcome = replica.write(Command::try_from(execute)?).await?;
+    let outcome = replica.write(Command::try_from(execute)?, Box::new(room)).await?;
     convert::executed(outcome, core.state().epoch())
 }
 

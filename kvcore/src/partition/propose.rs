@@ -3,8 +3,11 @@
 //! There is no timer that waits for more: while some entries are under way the next one gathers, so
 //! the busier the partition, the larger its entries.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::Entry;
@@ -20,11 +23,56 @@ const ENTRY_BYTES: usize = 256 * 1024;
 /// Entries under way at once.
 const WINDOW: usize = 4;
 
-type Answer = oneshot::Sender<Result<Outcome>>;
+/// What a caller wants to be kept for as long as its command takes up room here.
+pub(super) type Held = Box<dyn Send>;
+
+/// A command with its caller.
+struct Waiting {
+    command: Command,
+    answer: oneshot::Sender<Result<Outcome>>,
+    held: Held,
+}
+
+/// A place in the queue. It is empty once the command went into an entry, or its caller gave up
+/// before that: without a majority nothing leaves the queue by itself.
+type Place = Arc<Mutex<Option<Waiting>>>;
+
+/// Empties the place of a caller who gives up.
+struct Claim(Place);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let waiting = self.0.lock().take();
+        drop(waiting);
+    }
+}
+
+/// The commands of one entry, and what waits for it.
+#[derive(Default)]
+struct Gathered {
+    commands: Vec<Command>,
+    answers: Vec<oneshot::Sender<Result<Outcome>>>,
+    held: Vec<Held>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn add(&mut self, place: &Place) {
+        let Some(Waiting { command, answer, held }) = place.lock().take() else { return };
+        self.bytes += command.mutation.weight();
+        self.commands.push(command);
+        self.answers.push(answer);
+        self.held.push(held);
+    }
+
+    fn full(&self) -> bool {
+        self.commands.len() >= ENTRY_COMMANDS || self.bytes >= ENTRY_BYTES
+    }
+}
 
 /// The queue in front of a partition's log. Dropping it ends its task once what waits is done.
 pub(super) struct Proposer {
-    queue: mpsc::Sender<(Command, Answer)>,
+    queue: mpsc::Sender<Place>,
 }
 
 impl Proposer {
@@ -34,13 +82,16 @@ impl Proposer {
         Proposer { queue }
     }
 
-    /// Proposes a command; what it came to.
+    /// Proposes a command; what it came to. `held` is dropped when neither the queue nor an entry
+    /// under way has the command any more, which may be long after the caller has given up.
     ///
     /// # Errors
     /// `Overloaded` if the queue is full; else as [`Group::propose`], and the command's own refusal.
-    pub(super) async fn propose(&self, command: Command) -> Result<Outcome> {
+    pub(super) async fn propose(&self, command: Command, held: Held) -> Result<Outcome> {
         let (tell, answer) = oneshot::channel();
-        self.queue.try_send((command, tell)).map_err(|error| match error {
+        let place = Arc::new(Mutex::new(Some(Waiting { command, answer: tell, held })));
+        let _claim = Claim(place.clone());
+        self.queue.try_send(place).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 Error::new(Kind::Overloaded, "the partition has too many commands waiting")
                     .with("limit", QUEUE)
@@ -58,41 +109,41 @@ impl Proposer {
     }
 }
 
-async fn run(group: Group, seam: Seam, mut waiting: mpsc::Receiver<(Command, Answer)>) {
+async fn run(group: Group, seam: Seam, mut waiting: mpsc::Receiver<Place>) {
     let mut under_way = FuturesUnordered::new();
     loop {
         tokio::select! {
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
             first = waiting.recv(), if under_way.len() < WINDOW => {
                 let Some(first) = first else { break };
-                let (commands, answers) = gather(first, &mut waiting);
-                under_way.push(propose(group.clone(), seam.clock.wall_ms(), commands, answers));
+                let gathered = gather(&first, &mut waiting);
+                if !gathered.commands.is_empty() {
+                    under_way.push(propose(group.clone(), seam.clock.wall_ms(), gathered));
+                }
             }
         }
     }
     while under_way.next().await.is_some() {}
 }
 
-fn gather(
-    first: (Command, Answer),
-    waiting: &mut mpsc::Receiver<(Command, Answer)>,
-) -> (Vec<Command>, Vec<Answer>) {
-    let mut bytes = first.0.mutation.weight();
-    let (mut commands, mut answers) = (vec![first.0], vec![first.1]);
-    while commands.len() < ENTRY_COMMANDS && bytes < ENTRY_BYTES {
-        let Ok((command, answer)) = waiting.try_recv() else { break };
-        bytes += command.mutation.weight();
-        commands.push(command);
-        answers.push(answer);
+fn gather(first: &Place, waiting: &mut mpsc::Receiver<Place>) -> Gathered {
+    let mut gathered = Gathered::default();
+    gathered.add(first);
+    while !gathered.full()
+        && let Ok(next) = waiting.try_recv()
+    {
+        gathered.add(&next);
     }
-    (commands, answers)
+    gathered
 }
 
-async fn propose(group: Group, time_ms: u64, commands: Vec<Command>, answers: Vec<Answer>) {
+async fn propose(group: Group, time_ms: u64, gathered: Gathered) {
+    let Gathered { commands, answers, held, .. } = gathered;
     let proposed = match (Entry { time_ms, commands }).encode() {
         Ok(payload) => group.propose(payload).await,
         Err(error) => Err(error.into_kind(Kind::InvalidArgument)),
     };
+    drop(held);
     let failure = match proposed {
         Ok(Reply::Outcomes(outcomes)) if outcomes.len() == answers.len() => {
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
@@ -108,3 +159,7 @@ async fn propose(group: Group, time_ms: u64, commands: Vec<Command>, answers: Ve
         drop(answer.send(Err(failure.again())));
     }
 }
+
+#[cfg(test)]
+#[path = "propose_test.rs"]
+mod tests;

@@ -97,12 +97,13 @@ impl Replica {
         self.group.found(node).await
     }
 
-    /// Applies a command exactly once, if this replica leads.
+    /// Applies a command exactly once, if this replica leads. `held` is dropped when the command takes
+    /// up no room here any more: later than the call, if the caller gives up with it under way.
     ///
     /// # Errors
     /// `Unavailable` if it does not lead, `Overloaded`, `SessionExpired`, `Timeout`, `Internal`.
-    pub async fn write(&self, command: Command) -> Result<Outcome> {
-        self.proposer.propose(command).await
+    pub async fn write(&self, command: Command, held: Box<dyn Send>) -> Result<Outcome> {
+        self.proposer.propose(command, held).await
     }
 
     /// The value of a key as of now, and its revision, if this replica leads.
