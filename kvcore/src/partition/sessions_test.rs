@@ -81,3 +81,42 @@ fn a_restart_remembers_exactly_the_same() {
     }
     assert_eq!(restarted.judge(&command(5, 5, 100), 50), Verdict::Fresh);
 }
+
+#[test]
+fn a_session_is_remembered_until_the_last_deadline_of_all_its_commands() {
+    // A patient call, answered; then an ordinary one, answered as well.
+    let patient = command(1, 1, 9_000);
+    let (mut sessions, batch) = remembering(&[(1, 1, 9_000), (2, 2, 100)]);
+    let engine = MemoryEngine::new(1 << 20);
+    engine.write(batch).unwrap();
+    let mut restarted = Sessions::new(GROUP, 2);
+    restarted.load(engine.view().unwrap().as_ref()).unwrap();
+    for sessions in [&mut sessions, &mut restarted] {
+        // The ordinary one's answer has expired when a copy of the first arrives at last.
+        sessions.expire(101, &mut Batch::default());
+        assert_eq!(sessions.judge(&patient, 101), Verdict::Refused(Kind::SessionExpired));
+        sessions.expire(9_000, &mut Batch::default());
+        assert_eq!(sessions.judge(&patient, 9_000), Verdict::Refused(Kind::SessionExpired));
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_session_that_is_over() {
+    let (mut sessions, batch) = remembering(&[(1, 1, 300), (2, 2, 100), (3, 2, 200)]);
+    let engine = MemoryEngine::new(1 << 20);
+    engine.write(batch).unwrap();
+    let mut batch = Batch::default();
+    sessions.expire(301, &mut batch);
+    engine.write(batch).unwrap();
+    assert!(sessions.known.is_empty() && sessions.deadlines.is_empty());
+    let range = keys::session_range(GROUP);
+    let left = engine.view().unwrap().scan(Family::Meta, range, false, PAGE, usize::MAX).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_command_without_a_number_is_refused() {
+    let (sessions, _) = remembering(&[(1, 1, 100)]);
+    let nameless = command(HEADER, 1, 100);
+    assert_eq!(sessions.judge(&nameless, 50), Verdict::Refused(Kind::InvalidArgument));
+}
