@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,9 @@ use tokio::task::AbortHandle;
 use crate::types::{Error, Kind, Result};
 
 type Callback = Box<dyn FnOnce() + Send>;
+
+/// The longest one wait, far enough away for any caller and near enough for any clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
@@ -70,21 +74,22 @@ impl<T: Send + 'static> Op<T> {
     /// The operation's own; `WouldDeadlock` inside a callback of [`on_ready`](Op::on_ready).
     pub fn wait(self) -> Result<T> {
         loop {
-            if let Some(result) = self.wait_for(Duration::from_secs(3600)) {
+            if let Some(result) = self.wait_for(LONGEST) {
                 return result;
             }
         }
     }
 
-    /// Blocks for at most that long; the result if it is there by then, and takes it.
+    /// Blocks for at most that long, and for a year at most; the result if it is there by then, and
+    /// takes it.
     pub fn wait_for(&self, patience: Duration) -> Option<Result<T>> {
-        if IN_CALLBACK.get() {
+        if in_callback() {
             return Some(Err(Error::new(
                 Kind::WouldDeadlock,
                 "a callback may not wait for another operation",
             )));
         }
-        let until = Instant::now() + patience;
+        let until = Instant::now() + patience.min(LONGEST);
         let mut state = self.shared.state.lock();
         while matches!(*state, State::Pending { .. }) {
             if self.shared.ready.wait_until(&mut state, until).timed_out() {
@@ -100,7 +105,8 @@ impl<T: Send + 'static> Op<T> {
     }
 
     /// Calls back once, when the result is there; at once if it already is. The callback runs on a
-    /// thread of the runtime and must be short. A second callback replaces the first one.
+    /// thread of the runtime and must be short. A second callback replaces the first one. A callback
+    /// that panics is logged, and harms nobody else.
     pub fn on_ready(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.shared.state.lock();
         if let State::Pending { callback: slot, .. } = &mut *state {
@@ -153,10 +159,20 @@ fn take<T>(state: &mut State<T>) -> Option<Result<T>> {
     }
 }
 
+/// Whether this thread is in the middle of a callback.
+pub(super) fn in_callback() -> bool {
+    IN_CALLBACK.get()
+}
+
+/// Runs a callback. Its panics end here: beyond lies the end of an operation, which may itself be
+/// due to a panic, and a second one would end the process.
 fn run(callback: Callback) {
     let outer = IN_CALLBACK.replace(true);
-    callback();
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(callback));
     IN_CALLBACK.set(outer);
+    if ran.is_err() {
+        tracing::error!("a callback panicked");
+    }
 }
 
 impl<T> Shared<T> {
@@ -274,6 +290,31 @@ mod tests {
         assert_eq!(heard.recv_timeout(Duration::from_secs(30)).unwrap(), Kind::WouldDeadlock);
         op.on_ready(move || late.send(Kind::Closed).unwrap());
         assert_eq!(heard.recv().unwrap(), Kind::Closed);
+    }
+
+    #[test]
+    fn a_panicking_callback_harms_nobody() {
+        let runtime = runtime();
+        let (open, gate) = tokio::sync::oneshot::channel::<()>();
+        // The callback runs while the operation's own panic unwinds.
+        let op: Op<()> = Op::spawn(runtime.handle(), async move {
+            drop(gate.await);
+            panic!("on purpose")
+        });
+        op.on_ready(|| panic!("on purpose, too"));
+        open.send(()).unwrap();
+        assert_eq!(op.wait().unwrap_err().kind(), Kind::Internal);
+        // On this thread, which may wait again afterwards.
+        Op::ready(Ok(1)).on_ready(|| panic!("on purpose, once more"));
+        let op = Op::spawn(runtime.handle(), async { Ok(3) });
+        assert_eq!(op.wait().unwrap(), 3);
+    }
+
+    #[test]
+    fn an_endless_wait_is_a_long_one() {
+        let runtime = runtime();
+        let op = Op::spawn(runtime.handle(), async { Ok(3) });
+        assert_eq!(op.wait_for(Duration::MAX).unwrap().unwrap(), 3);
     }
 
     #[test]
