@@ -16,7 +16,7 @@ pub enum Consistency {
 /// Options of one call.
 #[derive(Clone, Debug, Default)]
 pub struct CallOptions {
-    /// How long the call may take. Default: the client's timeout.
+    /// How long the call may take; more than a day counts as a day. Default: the client's timeout.
     pub timeout: Option<Duration>,
     /// How fresh a read must be. Default: linearizable.
     pub consistency: Consistency,
@@ -25,7 +25,8 @@ pub struct CallOptions {
 /// Options of a client.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// How long a call may take that does not say so itself. Default: 5 s.
+    /// How long a call may take that does not say so itself; more than a day counts as a day.
+    /// Default: 5 s.
     pub timeout: Duration,
     /// How long connecting may take in all. Default: 5 s.
     pub connect_timeout: Duration,

@@ -9,6 +9,8 @@ use crate::types::{Error, Kind, Result};
 
 /// The longest one attempt waits. A node that hangs without losing its link is given up after that.
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// The longest a call takes, whatever its caller asks for: as long as a node lets a request wait.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Makes attempts until one succeeds, fails for good, or the time is up. Each is told how long it may
 /// take.
@@ -20,6 +22,7 @@ pub(super) async fn until<T, F>(
 where
     F: Future<Output = Result<T>>,
 {
+    let timeout = timeout.min(LONGEST);
     let deadline = Instant::now() + timeout;
     let mut delays = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(5))
@@ -54,11 +57,8 @@ fn again(kind: Kind) -> bool {
 /// An attempt that said "not applied" speaks only for itself: if an earlier one may have been applied,
 /// the call may have been. A verdict of the partition itself does speak for all of them.
 fn honest(error: Error, maybe_applied: bool) -> Error {
-    let of_one_attempt = matches!(
-        error.kind(),
-        Kind::Unavailable | Kind::Overloaded | Kind::Closed | Kind::WrongCluster
-    );
-    match maybe_applied && of_one_attempt {
+    let of_the_partition = matches!(error.kind(), Kind::Conflict | Kind::SessionExpired);
+    match maybe_applied && !of_the_partition && !error.kind().maybe_applied() {
         true => error.into_kind(Kind::Timeout),
         false => error,
     }
@@ -104,7 +104,20 @@ mod tests {
         let mut kinds = [Some(Kind::Unavailable); 10_000];
         kinds[0] = Some(Kind::Timeout);
         assert_eq!(outcomes(&kinds).await.unwrap_err().kind(), Kind::Timeout);
-        let refused = outcomes(&[Some(Kind::Timeout), Some(Kind::Conflict)]).await.unwrap_err();
-        assert_eq!(refused.kind(), Kind::Conflict);
+        for kind in Kind::ALL.iter().copied().filter(|kind| !again(*kind)) {
+            let told = outcomes(&[Some(Kind::Timeout), Some(kind)]).await.unwrap_err().kind();
+            let verdict = matches!(kind, Kind::Conflict | Kind::SessionExpired);
+            assert!(told == kind && verdict || told.maybe_applied(), "{kind} told as {told}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endless_timeout_is_a_long_one() {
+        let attempt = |left| async move { Ok(left) };
+        assert_eq!(until(Duration::MAX, 1, attempt).await.unwrap(), ATTEMPT);
+        let attempt = |_| async { Err::<(), _>(Error::new(Kind::Unavailable, "no")) };
+        let before = Instant::now();
+        until(Duration::MAX, 1, attempt).await.unwrap_err();
+        assert!(before.elapsed() > LONGEST - ATTEMPT && before.elapsed() <= LONGEST);
     }
 }

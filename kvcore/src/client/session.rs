@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::retry::LONGEST;
 use crate::types::{Command, Mutation, Seam, SessionId};
 
 /// How much longer than the call itself a partition recognizes its retries. It also makes up for
@@ -50,7 +51,8 @@ impl Session {
             commands.unanswered.insert(sequence);
             (sequence, commands.unanswered.first().copied().unwrap_or(sequence))
         };
-        let patience = u64::try_from((timeout + GRACE).as_millis()).unwrap_or(u64::MAX);
+        let patience =
+            u64::try_from((timeout.min(LONGEST) + GRACE).as_millis()).unwrap_or(u64::MAX);
         let command = Command {
             session: self.0.id,
             sequence,
@@ -107,5 +109,8 @@ mod tests {
         drop(first);
         assert_eq!(begin().command.lowest_unanswered, 2);
         assert_eq!(second.command.not_after_ms, 1_000 + 5_000 + 300_000);
+        let mutation = Mutation::Delete { key: Bytes::from_static(b"k") };
+        let endless = session.begin(mutation, Duration::MAX);
+        assert_eq!(endless.command.not_after_ms, 1_000 + 24 * 3_600_000 + 300_000);
     }
 }
