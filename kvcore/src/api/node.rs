@@ -1,6 +1,7 @@
 //! One running member of a cluster, in this process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -8,12 +9,16 @@ use tokio::sync::watch;
 
 use super::client::Client;
 use super::fork;
-use super::op::Op;
+use super::op::{self, Op};
 use super::runtime::Runtime;
 use super::system;
 use crate::node::{self, Status};
+use crate::rpc::Peer;
 use crate::types::config::NodeConfig;
 use crate::types::{ClusterId, Error, Kind, Limits, NodeId, Result};
+
+/// The longest a start takes, whatever its caller asks for.
+const LONGEST_START: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A node: it holds replicas, votes, and serves anyone. Cheap to clone, usable from any thread; it
 /// runs until it is closed or its last handle is dropped.
@@ -21,12 +26,28 @@ use crate::types::{ClusterId, Error, Kind, Limits, NodeId, Result};
 pub struct Node(Arc<Inner>);
 
 struct Inner {
-    node: Arc<node::Node>,
+    id: NodeId,
+    cluster: ClusterId,
+    listen: String,
+    address: String,
+    peer: Peer,
     limits: Limits,
     closed: watch::Sender<bool>,
     handle: Handle,
     generation: u64,
-    runtime: Mutex<Option<Arc<Runtime>>>,
+    /// Locked for as long as closing takes.
+    life: Mutex<Life>,
+}
+
+struct Life {
+    running: Option<Running>,
+    /// What closing came to.
+    closed: Result<()>,
+}
+
+struct Running {
+    node: node::Node,
+    runtime: Arc<Runtime>,
 }
 
 impl Node {
@@ -38,7 +59,8 @@ impl Node {
     /// process, settings other than the cluster's), `WrongCluster` (the directory belongs to another
     /// cluster than the members to join), `Unavailable` (nobody to join answered in time),
     /// `Corruption`, `StorageFull`, `Unsupported`, `Internal`.
-    pub fn start(config: NodeConfig) -> Op<Node> {
+    pub fn start(mut config: NodeConfig) -> Op<Node> {
+        config.start_timeout = config.start_timeout.min(LONGEST_START);
         if let Err(error) = config.validate() {
             return Op::ready(Err(error));
         }
@@ -56,34 +78,38 @@ impl Node {
             let limits = config.limits.clone();
             let node = node::Node::start(config, system::seam()).await?;
             Ok(Node(Arc::new(Inner {
-                node: Arc::new(node),
+                id: node.id(),
+                cluster: node.cluster(),
+                listen: node.listen_address().to_string(),
+                address: node.address().to_owned(),
+                peer: node.peer(),
                 limits,
                 closed: watch::Sender::new(false),
                 handle,
                 generation: fork::generation(),
-                runtime: Mutex::new(Some(runtime)),
+                life: Mutex::new(Life { running: Some(Running { node, runtime }), closed: Ok(()) }),
             })))
         })
     }
 
     /// The node's id.
     pub fn id(&self) -> NodeId {
-        self.0.node.id()
+        self.0.id
     }
 
     /// The cluster it belongs to.
     pub fn cluster(&self) -> ClusterId {
-        self.0.node.cluster()
+        self.0.cluster
     }
 
     /// Where it listens: `host:port`, with the port that was picked if none was asked for.
     pub fn listen_address(&self) -> String {
-        self.0.node.listen_address().to_string()
+        self.0.listen.clone()
     }
 
     /// What others are told to dial.
     pub fn address(&self) -> String {
-        self.0.node.address().to_owned()
+        self.0.address.clone()
     }
 
     /// A client over this node: no network between them.
@@ -97,7 +123,7 @@ impl Node {
             return Err(Error::new(Kind::Closed, "the node is closed"));
         }
         let closed = inner.closed.subscribe();
-        Ok(Client::over(inner.node.peer(), inner.handle.clone(), inner.limits.clone(), closed))
+        Ok(Client::over(inner.peer.clone(), inner.handle.clone(), inner.limits.clone(), closed))
     }
 
     /// What the node knows of itself and its cluster.
@@ -112,35 +138,42 @@ impl Node {
     }
 
     /// Stops the node: no more calls are taken, those under way end, everything acknowledged is on
-    /// disk, all threads are gone. Blocks until then. Closing twice is no error.
+    /// disk, all threads are gone, and directory and port are free, whoever still holds clients of the
+    /// node. Blocks until then. Closing again, or from several threads at once, comes to the same.
     ///
     /// # Errors
     /// What went wrong while closing; the node is closed all the same. `WouldDeadlock` inside a
-    /// callback: nothing is closed.
+    /// callback or a task of an asynchronous runtime, which may not block: nothing is closed.
     pub fn close(&self) -> Result<()> {
         self.0.close()
     }
 }
 
+/// Whether this thread may wait for a node to end: it may be one of the node's own.
+fn may_wait() -> bool {
+    !op::in_callback() && Handle::try_current().is_err()
+}
+
 impl Inner {
     fn close(&self) -> Result<()> {
         fork::check(self.generation)?;
-        let runtime = {
-            let mut runtime = self.runtime.lock();
-            if Handle::try_current().is_ok() {
-                // The caller is on a thread of some runtime, perhaps this one, and must not block.
-                drop(runtime.take());
-                self.closed.send_replace(true);
-                return Ok(());
-            }
-            runtime.take()
-        };
-        self.closed.send_replace(true);
-        let Some(runtime) = runtime else { return Ok(()) };
-        let node = self.node.clone();
-        let stopped = Op::spawn(runtime.handle(), async move { node.stop().await }).wait();
-        drop(runtime);
-        stopped
+        if !may_wait() {
+            return Err(Error::new(
+                Kind::WouldDeadlock,
+                "a node cannot be closed inside a callback or an asynchronous task",
+            ));
+        }
+        // Whoever comes second waits here for the first.
+        let mut life = self.life.lock();
+        if let Some(Running { node, runtime }) = life.running.take() {
+            self.closed.send_replace(true);
+            life.closed = Op::spawn(runtime.handle(), node.stop()).wait();
+            drop(runtime);
+        }
+        match &life.closed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.again()),
+        }
     }
 }
 
@@ -148,11 +181,23 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if fork::check(self.generation).is_err() {
             // The parent's node: neither its files nor its threads are this process's to touch.
-            std::mem::forget(self.node.clone());
+            std::mem::forget(self.life.get_mut().running.take());
             return;
         }
-        if let Err(error) = self.close() {
+        if !may_wait() {
+            // The node ends by itself then: it hands nothing over, but loses nothing either.
+            self.closed.send_replace(true);
+            drop(self.life.get_mut().running.take());
+            return;
+        }
+        if self.life.get_mut().running.is_some()
+            && let Err(error) = self.close()
+        {
             tracing::warn!(%error, "node did not close cleanly");
         }
     }
 }
+
+#[cfg(test)]
+#[path = "node_test.rs"]
+mod tests;

@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -30,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const FOUND: Duration = Duration::from_secs(10);
 /// How long a stopping node waits for others to take over what it leads.
 const HANDOVER: Duration = Duration::from_secs(1);
+/// How long a stopping node waits for what still uses its state.
+const RELEASE: Duration = Duration::from_secs(5);
 /// How often the replicas here are compared with the map although it does not change.
 const RECONCILE: Duration = Duration::from_secs(2);
 /// How often a starting node looks whether it is ready.
@@ -41,10 +41,9 @@ pub struct Node {
     core: Arc<Core>,
     handlers: Door,
     listen: SocketAddr,
-    tasks: Mutex<JoinSet<()>>,
-    stopped: AtomicBool,
-    // Held to the end: whoever opens the directory next must find everything written.
-    directory: Mutex<Option<Directory>>,
+    tasks: JoinSet<()>,
+    // Held to the end: whoever opens the directory next must find everything written, and free.
+    directory: Option<Directory>,
 }
 
 /// What is there before the node is: taken down again if it does not come to be.
@@ -121,28 +120,28 @@ impl Node {
         Peer::local(self.handlers.0.clone(), Arc::new(caller))
     }
 
-    /// Stops the node: hands over what it leads, ends its tasks, and puts everything on disk. Stopping
-    /// twice is no error.
+    /// Stops the node: hands over what it leads, ends its tasks, puts everything on disk, and lets go of
+    /// the directory.
     ///
     /// # Errors
-    /// What the disk says; the node is stopped all the same.
-    pub async fn stop(&self) -> Result<()> {
-        if self.stopped.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let core = &self.core;
+    /// What the disk says; `Internal` if something does not let go of the state in time. The node is
+    /// stopped all the same.
+    pub async fn stop(self) -> Result<()> {
+        let Node { core, handlers, mut tasks, directory, .. } = self;
         // The tasks first: the mover would take the leaderships back.
-        let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
-        hand_over_all(core).await;
-        self.handlers.0.close();
+        hand_over_all(&core).await;
+        handlers.0.close();
         // The links before the replicas, so that nothing is asked of a replica that is stopping.
         core.pool.close().await;
         core.host.stop().await;
         core.metadata.stop().await;
-        let closed = close(core.storage.clone()).await;
-        drop(self.directory.lock().take());
-        closed
+        let storage = core.storage.clone();
+        drop(core);
+        let closed = close(storage.clone()).await;
+        let released = release(storage).await;
+        drop(directory);
+        closed.and(released)
     }
 }
 
@@ -212,9 +211,8 @@ impl Ground {
             core,
             handlers: self.handlers,
             listen: self.listen,
-            tasks: Mutex::new(tasks),
-            stopped: AtomicBool::new(false),
-            directory: Mutex::new(self.directory),
+            tasks,
+            directory: self.directory,
         };
         let ready = ready(&node.core, &place, resumed, deadline).await;
         if let Err(error) = ready {
@@ -340,6 +338,23 @@ async fn open(directory: Option<&Directory>) -> Result<Storage> {
 async fn close(storage: Arc<Storage>) -> Result<()> {
     let closed = tokio::task::spawn_blocking(move || storage.close()).await;
     closed.map_err(|error| Error::internal("closing was interrupted").because(error))?
+}
+
+/// Waits until requests and replicas that are ending have let go of the state, and closes it.
+async fn release(storage: Arc<Storage>) -> Result<()> {
+    let engine = storage.engine();
+    drop(storage);
+    let deadline = Instant::now() + RELEASE;
+    while Arc::strong_count(&engine) > 1 {
+        if Instant::now() >= deadline {
+            return Err(Error::internal("the state is still in use")
+                .with("holders", Arc::strong_count(&engine) - 1)
+                .with("waited_ms", RELEASE.as_millis()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let dropped = tokio::task::spawn_blocking(move || drop(engine)).await;
+    dropped.map_err(|error| Error::internal("closing was interrupted").because(error))
 }
 
 /// Closes what was opened for a node that does not come to be; the reason for that stays the error.
