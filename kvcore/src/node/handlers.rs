@@ -1,5 +1,6 @@
 //! Whatever arrives over the links, and from the client in this process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,10 +11,13 @@ use super::core::Core;
 use super::status;
 use crate::metadata::{Change, NewMember};
 use crate::partition::Replica;
+use crate::placement::Assignment;
 use crate::rpc::message::{self, execute, executed, reply, request};
 use crate::rpc::{Answer, Caller, Handler, convert};
 use crate::types::config::{Founding, check_address};
-use crate::types::{Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Token};
+use crate::types::{
+    ClusterId, Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Token,
+};
 
 /// How often a request is passed on from node to node at most: to somebody who holds the partition,
 /// and from there to its leader.
@@ -50,7 +54,10 @@ impl Handlers {
             request::Body::Append(_)
             | request::Body::AskVote(_)
             | request::Body::SnapshotPart(_)
-            | request::Body::HandOver(_) => replicate(&core, request)?,
+            | request::Body::HandOver(_) => {
+                check_member(core.cluster, caller)?;
+                replicate(&core, request)?
+            }
             request::Body::Execute(execute) => {
                 let room = self.room(&core, &execute)?;
                 Box::pin(async move {
@@ -67,9 +74,7 @@ impl Handlers {
                 Box::pin(async move { admit(&core, join, timeout).await.map(reply::Body::Joined) })
             }
             request::Body::Propose(propose) => {
-                if caller.node.is_none() {
-                    return Err(Error::new(Kind::PermissionDenied, "only members change metadata"));
-                }
+                check_member(core.cluster, caller)?;
                 Box::pin(async move {
                     let change = Change::decode(&propose.command)?;
                     let outcome = core.metadata.decide(&change).await?.encode()?;
@@ -122,6 +127,16 @@ impl Drop for Room {
 
 fn now(reply: reply::Body) -> Answer {
     Box::pin(std::future::ready(Ok(reply)))
+}
+
+/// Checks that a node of this cluster asks, and no client. A node that has joined since its link was
+/// made named no cluster then.
+fn check_member(cluster: ClusterId, caller: &Caller) -> Result<()> {
+    let here = caller.cluster.is_none_or(|theirs| theirs == cluster);
+    match caller.node {
+        Some(_) if here => Ok(()),
+        _ => Err(Error::new(Kind::PermissionDenied, "only members of the cluster may ask that")),
+    }
 }
 
 /// A message between replicas goes to the replica it names; its successor here never gets it.
@@ -191,27 +206,30 @@ async fn run(
     }
 }
 
-/// Whom to pass a request on to: the leader if this node has a replica and knows it, else whoever has
-/// one.
+/// Whom to pass a request on to.
 fn forward_to(core: &Core, partition: PartitionId, here: Option<&Replica>) -> Result<NodeId> {
-    let unknown = || {
-        Error::new(Kind::Unavailable, "the partition has no leader").with("partition", partition)
-    };
-    if let Some(replica) = here {
-        return match replica.group().leader() {
-            Some((_, node)) if node != core.node => Ok(node),
-            _ => Err(unknown()),
-        };
-    }
+    let leader = here.and_then(|replica| replica.group().leader()).map(|(_, node)| node);
     let (state, reachable) = (core.state(), core.reachable());
-    let assignment = state.table.assignment(partition).ok_or_else(unknown)?;
+    choose(core.node, leader, state.table.assignment(partition), &reachable).ok_or_else(|| {
+        Error::new(Kind::Unavailable, "the partition has no leader").with("partition", partition)
+    })
+}
+
+/// The leader if the replica here knows it, else whoever else holds the partition, the node that should
+/// lead it first: a replica that knows no leader may only be new, or cut off from the others.
+fn choose(
+    here: NodeId,
+    leader: Option<NodeId>,
+    assignment: Option<&Assignment>,
+    reachable: &BTreeSet<NodeId>,
+) -> Option<NodeId> {
+    if let Some(leader) = leader.filter(|leader| *leader != here) {
+        return Some(leader);
+    }
+    let assignment = assignment?;
     let holders = assignment.replicas.iter().map(|replica| replica.node);
-    assignment
-        .preferred
-        .into_iter()
-        .chain(holders)
-        .find(|node| *node != core.node && reachable.contains(node))
-        .ok_or_else(unknown)
+    let mut preferred_first = assignment.preferred.into_iter().chain(holders);
+    preferred_first.find(|node| *node != here && reachable.contains(node))
 }
 
 async fn perform(
@@ -329,3 +347,7 @@ async fn predecessor(core: &Core, node: NodeId, address: &str) -> Result<Option<
         false => Ok(Some(known.node)),
     }
 }
+
+#[cfg(test)]
+#[path = "handlers_test.rs"]
+mod tests;
