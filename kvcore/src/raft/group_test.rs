@@ -333,7 +333,12 @@ async fn a_replica_that_was_away_for_too_long_catches_up_by_a_snapshot() {
     let follower = away(&mut sites, trim, meanwhile).await;
     all_equal(&sites).await;
     assert!(sites[follower].desk.parts.load(Ordering::SeqCst) > 0);
-    assert!(sites[follower].log.state().purged.is_some());
+    // The log is purged right after the state has been replaced.
+    let deadline = Instant::now() + PATIENCE;
+    while sites[follower].log.state().purged.is_none() {
+        assert!(Instant::now() < deadline, "the log is not purged");
+        sites[follower].group().changed(Duration::from_millis(10)).await;
+    }
     // And it goes on by the log.
     propose(&sites, "last").await;
     all_equal(&sites).await;
