@@ -334,11 +334,8 @@ async fn a_replica_that_was_away_for_too_long_catches_up_by_a_snapshot() {
     all_equal(&sites).await;
     assert!(sites[follower].desk.parts.load(Ordering::SeqCst) > 0);
     // The log is purged right after the state has been replaced.
-    let deadline = Instant::now() + PATIENCE;
-    while sites[follower].log.state().purged.is_none() {
-        assert!(Instant::now() < deadline, "the log is not purged");
-        sites[follower].group().changed(Duration::from_millis(10)).await;
-    }
+    let purged = || sites[follower].log.state().purged.is_some();
+    eventually("the log is purged", purged).await;
     // And it goes on by the log.
     propose(&sites, "last").await;
     all_equal(&sites).await;
