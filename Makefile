@@ -102,7 +102,7 @@ test-rust: build
 	$(ENV) DISTKV_BIN="$$PWD/$(BINARY)" cargo test --workspace --exclude distkv-python --locked
 
 test-python: build
-	.venv/bin/python -m pytest python/tests
+	.venv/bin/python -m pytest python/tests examples/python
 
 test-c: build
 	scripts/test-c.sh

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 
 import distkv
@@ -30,10 +31,17 @@ def halved() -> Iterator[distkv.Node]:
     """What is left of a cluster of two after one is gone: it answers, but no write gets a majority."""
     with distkv.Node() as left:
         right = distkv.Node(join=[left.address])
-        with left.client() as client:
-            client.put("before", "the loss", timeout=30)
+        wait_until_shared(left)
         right.close()
         yield left
+
+
+def wait_until_shared(node: distkv.Node) -> None:
+    """Waits until each partition has all the replicas that the cluster's nodes can give it."""
+    deadline = time.monotonic() + 60
+    while (status := node.status()).under_replicated or status.moves:
+        assert time.monotonic() < deadline, status
+        time.sleep(0.02)
 
 
 @pytest.fixture
