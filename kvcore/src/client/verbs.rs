@@ -1,7 +1,5 @@
 //! The verbs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +9,7 @@ use super::router::Router;
 use super::session::Session;
 use crate::rpc::Peer;
 use crate::rpc::message::{self, execute, executed, reply, request};
-use crate::types::{Error, Kind, Limits, Mutation, Outcome, Result, Revision, Seam};
+use crate::types::{Budget, Error, Limits, Mutation, Outcome, Result, Revision, Seam};
 
 /// How a client reaches the cluster.
 #[derive(Clone)]
@@ -29,14 +27,15 @@ pub struct Client {
     session: Session,
     seam: Seam,
     limits: Limits,
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Budget,
 }
 
 impl Client {
     /// A client with a new session.
     pub fn new(way: Way, limits: Limits, seam: Seam) -> Client {
         let session = Session::new(seam.clone());
-        Client { way, session, seam, limits, in_flight: Arc::default() }
+        let in_flight = Budget::new(limits.inflight_bytes);
+        Client { way, session, seam, limits, in_flight }
     }
 
     /// Sets the value of a key; its new revision.
@@ -71,7 +70,7 @@ impl Client {
     /// `InvalidArgument`, `TooLarge`, `Overloaded`, `Unavailable`, `Timeout`, and what the leader met.
     pub async fn get(&self, key: Bytes, timeout: Duration) -> Result<Option<(Bytes, Revision)>> {
         self.limits.check_key(&key)?;
-        let _room = self.room(key.len())?;
+        let _room = self.in_flight.take(key.len())?;
         let operation = execute::Operation::Get(message::Get { key: key.clone(), consistency: 0 });
         let execute =
             message::Execute { operation: Some(operation), ..message::Execute::default() };
@@ -103,7 +102,7 @@ impl Client {
     }
 
     async fn mutate(&self, mutation: Mutation, timeout: Duration) -> Result<Outcome> {
-        let _room = self.room(mutation.weight())?;
+        let _room = self.in_flight.take(mutation.weight())?;
         let key = mutation.key().clone();
         let under_way = self.session.begin(mutation, timeout);
         let execute = message::Execute::from(under_way.command.clone());
@@ -138,30 +137,6 @@ impl Client {
             }
         })
         .await
-    }
-
-    /// Room for a request of that many bytes, until it is dropped.
-    fn room(&self, bytes: usize) -> Result<Room> {
-        let limit = self.limits.inflight_bytes;
-        let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
-        let room = Room { in_flight: self.in_flight.clone(), bytes };
-        if before.saturating_add(bytes) > limit {
-            return Err(Error::new(Kind::Overloaded, "too many bytes in flight")
-                .with("bytes", before)
-                .with("limit", limit));
-        }
-        Ok(room)
-    }
-}
-
-struct Room {
-    in_flight: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -16,7 +15,8 @@ use crate::rpc::message::{self, execute, executed, reply, request};
 use crate::rpc::{Answer, Caller, Handler, convert};
 use crate::types::config::{Founding, check_address};
 use crate::types::{
-    ClusterId, Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Token,
+    Budget, ClusterId, Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Room,
+    Token,
 };
 
 /// How often a request is passed on from node to node at most: to somebody who holds the partition,
@@ -26,13 +26,17 @@ const HOPS: u32 = 2;
 const PING: Duration = Duration::from_secs(1);
 
 /// The node's handler. It answers `Unavailable` before the node has started and after it stopped.
-#[derive(Default)]
 pub(super) struct Handlers {
     core: RwLock<Option<Arc<Core>>>,
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Budget,
 }
 
 impl Handlers {
+    /// Handlers of a node that has not started, for requests of so many bytes at once.
+    pub(super) fn new(inflight_bytes: usize) -> Handlers {
+        Handlers { core: RwLock::default(), in_flight: Budget::new(inflight_bytes) }
+    }
+
     /// From now on requests go to this node.
     pub(super) fn open(&self, core: Arc<Core>) {
         *self.core.write() = Some(core);
@@ -59,7 +63,7 @@ impl Handlers {
                 replicate(&core, request)?
             }
             request::Body::Execute(execute) => {
-                let room = self.room(&core, &execute)?;
+                let room = self.room(&execute)?;
                 Box::pin(async move {
                     run(&core, execute, room, timeout).await.map(reply::Body::Executed)
                 })
@@ -86,20 +90,12 @@ impl Handlers {
 
     /// Room for a request among those in flight, until it is dropped: with the request, or with the
     /// command that became of it, which may stay when nobody waits for its answer any more.
-    fn room(&self, core: &Core, execute: &message::Execute) -> Result<Room> {
+    fn room(&self, execute: &message::Execute) -> Result<Room> {
         let bytes = match &execute.operation {
             Some(execute::Operation::Put(put)) => 64 + put.key.len() + put.value.len(),
             _ => 64,
         };
-        let limit = core.config.limits.inflight_bytes;
-        let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
-        let room = Room { in_flight: self.in_flight.clone(), bytes };
-        if before.saturating_add(bytes) > limit {
-            return Err(Error::new(Kind::Overloaded, "the node has too many bytes in flight")
-                .with("bytes", before)
-                .with("limit", limit));
-        }
-        Ok(room)
+        self.in_flight.take(bytes)
     }
 }
 
@@ -111,17 +107,6 @@ impl Handler for Handlers {
         };
         self.dispatch(core, caller, request, timeout)
             .unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
-    }
-}
-
-struct Room {
-    in_flight: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 

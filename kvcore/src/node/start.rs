@@ -164,7 +164,7 @@ impl Ground {
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
         let bound = listener.local_addr().map_err(unusable)?;
         let address = config.advertise.clone().unwrap_or_else(|| bound.to_string());
-        let handlers = Arc::new(Handlers::default());
+        let handlers = Arc::new(Handlers::new(config.limits.inflight_bytes));
         let who = rpc::Identity {
             node: Some(identity.node),
             cluster: identity.place.as_ref().map(|place| place.cluster),
