@@ -13,7 +13,7 @@ use bytes::Bytes;
 use kvcore::api::{CallOptions, Client, ClientOptions};
 use kvcore::types::Kind;
 
-use cluster::Cluster;
+use cluster::{Cluster, eventually};
 
 /// One operation on one key. Every written value is written once; 0 stands for nothing.
 #[derive(Clone, Copy, Debug)]
@@ -175,14 +175,18 @@ fn histories_are_linearizable_while_nodes_come_and_go() {
                 })
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(700));
+        let go_on = |what: &str| {
+            let until = next.load(Ordering::Relaxed) + 300;
+            eventually(what, || next.load(Ordering::Relaxed) >= until);
+        };
+        go_on("writes begin");
         for number in [2, 0] {
             cluster.stop(number);
-            std::thread::sleep(Duration::from_millis(700));
+            go_on("writes go on without the node");
             cluster.restart(number);
             cluster.settle();
         }
-        std::thread::sleep(Duration::from_millis(300));
+        go_on("writes go on with all nodes");
         done.store(true, Ordering::Relaxed);
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });

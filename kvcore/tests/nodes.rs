@@ -5,14 +5,14 @@
 
 mod cluster;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kvcore::api::{CallOptions, Client, ClientOptions};
 use kvcore::types::Kind;
 
-use cluster::{Cluster, delete, get, put};
+use cluster::{Cluster, delete, eventually, get, put};
 
 fn verbs(durable: bool) {
     let cluster = Cluster::start(3, 8, durable);
@@ -104,12 +104,19 @@ fn nobody_notices_a_node_that_is_closed() {
     let thin = || Client::connect(&endpoints, ClientOptions::default()).wait().unwrap();
     let clients: Vec<Client> =
         (0..9).map(|n| if n % 3 == 2 { thin() } else { cluster.client(n % 3) }).collect();
+    let rounds: Vec<AtomicU64> = clients.iter().map(|_| AtomicU64::new(0)).collect();
+    // Each client gets some rounds further.
+    let go_on = |what: &str| {
+        let now = || rounds.iter().map(|made| made.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let before = now();
+        eventually(what, || now().iter().zip(&before).all(|(now, before)| *now >= before + 20));
+    };
     let (acknowledged, slowest) = std::thread::scope(|scope| {
         let writers: Vec<_> = clients
             .iter()
             .enumerate()
             .map(|(number, client)| {
-                let done = &done;
+                let (done, made) = (&done, &rounds[number]);
                 scope.spawn(move || {
                     let (mut last, mut slowest) = (0_u64, Duration::ZERO);
                     while !done.load(Ordering::Relaxed) {
@@ -120,14 +127,15 @@ fn nobody_notices_a_node_that_is_closed() {
                             slowest = slowest.max(began.elapsed());
                         }
                         last += 1;
+                        made.store(last, Ordering::Relaxed);
                     }
                     (last, slowest)
                 })
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(500));
+        go_on("the load begins");
         cluster.stop(2);
-        std::thread::sleep(Duration::from_millis(1500));
+        go_on("the load goes on without the node");
         done.store(true, Ordering::Relaxed);
         let ended: Vec<(u64, Duration)> = writers.into_iter().map(|w| w.join().unwrap()).collect();
         let slowest = ended.iter().map(|(_, slowest)| *slowest).max().unwrap();

@@ -52,7 +52,8 @@ struct Running {
 
 impl Node {
     /// Starts a node; finished once it is a member of a cluster and can serve. An operation that fails
-    /// or is cancelled leaves nothing running and releases the directory and the port.
+    /// leaves nothing running and releases the directory and the port; one that is cancelled does so
+    /// within a moment.
     ///
     /// # Errors
     /// `InvalidArgument` (an option out of range, an address in use, a directory in use by another
