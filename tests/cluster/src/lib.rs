@@ -18,17 +18,24 @@
 mod binary;
 mod cli;
 mod cluster;
+mod history;
 mod load;
+mod mix;
 mod patience;
+mod power;
 mod process;
 mod seat;
 mod stage;
+mod volume;
 
 pub use binary::binary;
 pub use cli::{Ran, distkv, distkv_with};
 pub use cluster::Cluster;
 pub use load::{Failed, Ledger, Load, Plan};
+pub use mix::{Figures, Mix, MixPlan};
 pub use patience::eventually;
+pub use power::Power;
 pub use process::{Exit, Process, Ready};
 pub use seat::{Seat, connect};
 pub use stage::{Stage, unused_address};
+pub use volume::Volume;

@@ -1,5 +1,6 @@
 //! One running `distkv serve`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -65,17 +66,24 @@ impl Exit {
 }
 
 impl Process {
-    /// Runs `distkv serve` with these flags; its stderr goes to the end of `log`.
+    /// Runs `distkv serve` with these flags and, in its environment, these variables; its stderr goes to the
+    /// end of `log`.
     ///
     /// # Panics
     /// If it cannot be run.
-    pub fn spawn(label: &str, flags: &[String], log: &Path) -> Process {
+    pub fn spawn(
+        label: &str,
+        flags: &[String],
+        variables: Vec<(&str, OsString)>,
+        log: &Path,
+    ) -> Process {
         let file = File::options().create(true).append(true).open(log).unwrap();
         let log_begins = file.metadata().unwrap().len();
         let mut child = Command::new(binary())
             .arg("serve")
             .args(flags)
             .env_remove("DISTKV_ENDPOINTS")
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)

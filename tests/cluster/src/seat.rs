@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use kvcore::api::{Client, ClientOptions, MemberStatus, Status};
 
+use crate::power::Power;
 use crate::process::{Exit, Process, Ready};
+use crate::volume::Volume;
 
 /// How long a start may take: a debug build, on a machine with other things to do.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// A place for one node: directory, address and flags, and the process when there is one.
 pub struct Seat {
@@ -20,9 +22,12 @@ pub struct Seat {
     pub data_dir: PathBuf,
     /// More flags for its next start.
     pub flags: Vec<String>,
-    log: PathBuf,
+    scratch: PathBuf,
+    power: Option<Power>,
     process: Option<Process>,
     ready: Option<Ready>,
+    /// Behind the process: it is unmounted when nobody uses it any more.
+    volume: Option<Volume>,
 }
 
 impl Seat {
@@ -32,9 +37,11 @@ impl Seat {
             address,
             data_dir: scratch.join(label),
             flags: Vec::new(),
-            log: scratch.join(format!("{label}.log")),
+            scratch: scratch.into(),
+            power: None,
             process: None,
             ready: None,
+            volume: None,
         }
     }
 
@@ -43,6 +50,44 @@ impl Seat {
     pub fn with(mut self, flags: &[&str]) -> Seat {
         self.set(flags);
         self
+    }
+
+    /// The same seat on a power supply that can be cut, and with a disk that can be made to fail.
+    ///
+    /// # Panics
+    /// If its directory cannot be made.
+    #[must_use]
+    pub fn on_power(mut self) -> Seat {
+        let power = Power::new(&self.scratch.join(format!("{}.power", self.label)));
+        self.data_dir = power.data_dir();
+        self.power = Some(power);
+        self
+    }
+
+    /// The same seat on a small file system of its own.
+    #[must_use]
+    pub fn on_volume(mut self, volume: Volume) -> Seat {
+        self.data_dir = volume.path().join("data");
+        self.volume = Some(volume);
+        self
+    }
+
+    /// The small file system it is on.
+    ///
+    /// # Panics
+    /// If it is on none.
+    #[track_caller]
+    pub fn volume(&self) -> &Volume {
+        self.volume.as_ref().expect("the seat is on a volume of its own")
+    }
+
+    /// Its power supply.
+    ///
+    /// # Panics
+    /// If it has none of its own.
+    #[track_caller]
+    pub fn power(&self) -> &Power {
+        self.power.as_ref().expect("the seat is on a power supply")
     }
 
     /// Other flags for its next start.
@@ -62,7 +107,9 @@ impl Seat {
             flags.push(format!("--data-dir={}", self.data_dir.display()));
         }
         flags.extend(self.flags.iter().cloned());
-        self.process = Some(Process::spawn(&self.label, &flags, &self.log));
+        let variables = self.power.as_ref().map(Power::environment).unwrap_or_default();
+        let log = self.scratch.join(format!("{}.log", self.label));
+        self.process = Some(Process::spawn(&self.label, &flags, variables, &log));
     }
 
     /// Waits until the process that was begun is ready.
@@ -115,6 +162,18 @@ impl Seat {
     pub fn kill(&mut self) {
         self.process().signal("KILL");
         self.reap();
+    }
+
+    /// Loses power: the process, if there is one, ends by SIGKILL, and what it had not synced is gone.
+    ///
+    /// # Panics
+    /// If the seat is on no power supply of its own, or nobody sat here since its last cut.
+    #[track_caller]
+    pub fn lose_power(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        self.power().cut();
     }
 
     /// Waits for a process that was sent SIGKILL to be gone.
