@@ -39,7 +39,7 @@
 enum operation { SYNC = 1, WRITE = 2, CREATE = 4 };
 
 /* What a rule can do. */
-enum action { NOTHING, DROP, FAIL };
+enum action { NOTHING, DROP, QUICK, FAIL };
 
 /* What is to become of an operation. */
 struct verdict {

@@ -6,6 +6,7 @@
  *               eio     fails with EIO; a failed sync also gives up what was to be synced
  *               enospc  the same with ENOSPC
  *               stall   waits until no rule says so any more
+ *               quick   syncs into the store alone, not the real disk: for stories that need many syncs
  *   OPERATIONS  of sync, write, create, one or more with commas; create is a new file, directory or link
  *   GLOB        of the path inside the live directory, beginning with `/`; `*` stands for slashes, too
  *   THREAD      a glob of the name of the thread, for syncs of the same file at two places in the code
@@ -136,7 +137,8 @@ struct verdict rules_verdict(enum operation operation, const char *inside) {
         if (rule != NULL)
             strcpy(action, rule->action);
         pthread_mutex_unlock(&lock);
-        if (action[0] != '\0' && !(stalled && strcmp(action, "stall") == 0))
+        bool quick = strcmp(action, "quick") == 0;
+        if (action[0] != '\0' && !quick && !(stalled && strcmp(action, "stall") == 0))
             note(action, operation, inside, thread);
         if (strcmp(action, "stall") == 0) {
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -144,6 +146,8 @@ struct verdict rules_verdict(enum operation operation, const char *inside) {
         }
         if (strcmp(action, "drop") == 0)
             verdict.action = DROP;
+        else if (quick)
+            verdict.action = QUICK;
         else if (strcmp(action, "eio") == 0)
             verdict = (struct verdict){FAIL, EIO};
         else if (strcmp(action, "enospc") == 0)

@@ -36,12 +36,15 @@ pub struct MixPlan {
     pub prefix: String,
     /// What the choices follow from.
     pub seed: u64,
+    /// How long a call is tried.
+    pub timeout: Duration,
 }
 
 impl MixPlan {
-    /// Six writers of a thousand keys each.
+    /// Six writers of a thousand keys each, who try for 5 s.
     pub fn seeded(prefix: &str, seed: u64) -> MixPlan {
-        MixPlan { writers: 6, keys: 1000, prefix: prefix.into(), seed }
+        let timeout = Duration::from_secs(5);
+        MixPlan { writers: 6, keys: 1000, prefix: prefix.into(), seed, timeout }
     }
 }
 
@@ -95,7 +98,8 @@ impl Mix {
     /// If no endpoint answers.
     #[track_caller]
     pub fn start(endpoints: &str, plan: MixPlan) -> Mix {
-        let client = |_| Client::connect(endpoints, ClientOptions::default()).wait().unwrap();
+        let options = ClientOptions { timeout: plan.timeout, ..ClientOptions::default() };
+        let client = |_| Client::connect(endpoints, options.clone()).wait().unwrap();
         let clients: Vec<_> = (0..plan.writers).map(client).collect();
         let shared = Arc::new(Shared {
             histories: clients.iter().map(|_| Mutex::default()).collect(),

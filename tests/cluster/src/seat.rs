@@ -118,14 +118,37 @@ impl Seat {
     /// If it does not become so in time.
     #[track_caller]
     pub fn finish(&mut self) -> Ready {
-        match self.process().wait_ready(START) {
+        match self.outcome() {
+            Ok(ready) => ready,
+            Err(exit) => panic!("{} did not start: {exit:?}", self.label),
+        }
+    }
+
+    /// Waits until the process that was begun is ready, or has ended.
+    #[track_caller]
+    fn outcome(&mut self) -> Result<Ready, Exit> {
+        let outcome = self.process().wait_ready(START);
+        match &outcome {
             Ok(ready) => {
                 assert_eq!(ready.listen, self.address, "{} listens elsewhere", self.label);
                 self.ready = Some(ready.clone());
-                ready
             }
-            Err(exit) => panic!("{} did not start: {exit:?}", self.label),
+            Err(_) => self.process = None,
         }
+        outcome
+    }
+
+    /// Starts a node that may start or refuse to.
+    ///
+    /// # Errors
+    /// How it ended instead of becoming ready.
+    ///
+    /// # Panics
+    /// If it does neither in time.
+    #[track_caller]
+    pub fn attempt(&mut self) -> Result<Ready, Exit> {
+        self.begin();
+        self.outcome()
     }
 
     /// Starts a node and waits until it is ready.
@@ -144,13 +167,9 @@ impl Seat {
     /// If it becomes ready, or neither that nor ended in time.
     #[track_caller]
     pub fn refuse(&mut self) -> Exit {
-        self.begin();
-        match self.process().wait_ready(START) {
+        match self.attempt() {
             Ok(ready) => panic!("{} started: {ready:?}", self.label),
-            Err(exit) => {
-                self.process = None;
-                exit
-            }
+            Err(exit) => exit,
         }
     }
 
