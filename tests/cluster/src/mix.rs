@@ -98,7 +98,9 @@ impl Mix {
     /// If no endpoint answers.
     #[track_caller]
     pub fn start(endpoints: &str, plan: MixPlan) -> Mix {
-        let options = ClientOptions { timeout: plan.timeout, ..ClientOptions::default() };
+        let connect_timeout = Duration::from_secs(30);
+        let options =
+            ClientOptions { timeout: plan.timeout, connect_timeout, ..ClientOptions::default() };
         let client = |_| Client::connect(endpoints, options.clone()).wait().unwrap();
         let clients: Vec<_> = (0..plan.writers).map(client).collect();
         let shared = Arc::new(Shared {

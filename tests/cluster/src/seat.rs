@@ -208,8 +208,17 @@ impl Seat {
     /// If there is none, or it does not end in time.
     #[track_caller]
     pub fn ask_to_end(&mut self, signal: &str) -> Exit {
+        self.ask_to_end_within(signal, Duration::from_secs(5))
+    }
+
+    /// The same with another time than 5 s, for a node with much to put on disk.
+    ///
+    /// # Panics
+    /// If there is none, or it does not end in time.
+    #[track_caller]
+    pub fn ask_to_end_within(&mut self, signal: &str, patience: Duration) -> Exit {
         self.process().signal(signal);
-        let exit = self.process().wait_exit(Duration::from_secs(5));
+        let exit = self.process().wait_exit(patience);
         self.process = None;
         exit
     }
@@ -250,6 +259,20 @@ impl Seat {
         Ok(status)
     }
 
+    /// Whether the node here runs a replica of every partition, which has a leader and has applied what it
+    /// knows of: true of a healthy node in a cluster of no more nodes than the replication factor.
+    ///
+    /// # Errors
+    /// What it lacks, or why it does not say.
+    pub fn whole(&self) -> Result<(), String> {
+        let status = self.status()?;
+        let runs_all = status.replicas == usize::from(status.partitions);
+        if runs_all && status.lagging + status.leaderless == 0 {
+            return Ok(());
+        }
+        Err(format!("{}: {status:?}", self.label))
+    }
+
     /// The members, as the node here sees them.
     ///
     /// # Errors
@@ -266,6 +289,18 @@ impl Seat {
         });
         answer.map_err(|error| format!("{}: {error:?}", self.label))
     }
+}
+
+/// A thin client that tries for half a minute: for whoever asks once.
+///
+/// # Panics
+/// If nobody answers for so long.
+#[track_caller]
+pub fn patient(endpoints: &str) -> Client {
+    let patience = Duration::from_secs(30);
+    let options =
+        ClientOptions { timeout: patience, connect_timeout: patience, ..ClientOptions::default() };
+    Client::connect(endpoints, options).wait().unwrap()
 }
 
 /// A thin client that tries for no more than 2 s, so that whoever asks again asks again soon.

@@ -121,3 +121,33 @@ fn hold(namespace: &str, script: &str, dir: &Path, mib: u64) -> Result<Volume, S
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_filled_to_the_last_byte_and_leaves_nothing_behind() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("small");
+        let volume = match Volume::mount(&dir, 16) {
+            Ok(volume) => volume,
+            Err(reason) => return println!("skipped: {reason}"),
+        };
+        let filled = volume.fill();
+        assert!((1 << 20..=16 << 20).contains(&filled), "{filled} bytes");
+        let more = volume.path().join("more");
+        let error = fs::write(&more, "x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        volume.drain();
+        fs::write(&more, "x").unwrap();
+
+        assert!(!dir.join("more").exists(), "nobody else sees the mount");
+        let held = File::open(&more).unwrap();
+        let root = volume.path().to_owned();
+        drop(volume);
+        assert!(!root.exists(), "it is gone, although a file is open: {held:?}");
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(dir.to_str().unwrap()), "{mounts}");
+    }
+}

@@ -1,10 +1,11 @@
 //! Nothing acknowledged is lost when all nodes die at once, or all lose power at once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::time::Duration;
 
-use cluster::{Cluster, Load, Mix, MixPlan, Plan, Stage, connect};
+use cluster::{Cluster, Load, Mix, MixPlan, Plan, Stage, patient};
 use kvcore::api::{Client, ClientOptions};
 
 /// How long writes may take to go on after all nodes were killed and started again.
@@ -28,10 +29,10 @@ fn all_nodes_killed_in_the_middle_of_a_load_lose_nothing() {
 
     let now: Vec<_> = cluster.seats.iter().map(|seat| seat.ready().clone()).collect();
     assert_eq!(now, identities, "the same nodes of the same cluster");
-    ledger.check(&connect(&cluster.endpoints()).unwrap()).unwrap();
+    ledger.check(&patient(&cluster.endpoints())).unwrap();
     // And each of them says so by itself.
     for seat in &cluster.seats {
-        ledger.check(&connect(&seat.address).unwrap()).unwrap();
+        ledger.check(&patient(&seat.address)).unwrap();
     }
 }
 
@@ -47,7 +48,7 @@ fn a_single_node_killed_in_the_middle_of_a_load_loses_nothing() {
         cluster.start_all();
     }
     let ledger = load.stop();
-    ledger.check(&connect(&cluster.endpoints()).unwrap()).unwrap();
+    ledger.check(&patient(&cluster.endpoints())).unwrap();
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn all_nodes_that_lose_power_in_the_middle_of_a_load_lose_nothing() {
     let now: Vec<_> = cluster.seats.iter().map(|seat| seat.ready().clone()).collect();
     assert_eq!(now, identities, "the same nodes of the same cluster");
     for seat in &cluster.seats {
-        mix.check(&connect(&seat.address).unwrap()).unwrap();
+        mix.check(&patient(&seat.address)).unwrap();
     }
 }
 
@@ -97,7 +98,7 @@ fn a_single_node_that_loses_power_in_the_middle_of_a_load_loses_nothing() {
     }
     mix.wait_for_more(200, PATIENCE);
     println!("{}", mix.stop());
-    mix.check(&connect(&cluster.endpoints()).unwrap()).unwrap();
+    mix.check(&patient(&cluster.endpoints())).unwrap();
 }
 
 #[test]
