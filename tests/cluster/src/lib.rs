@@ -30,6 +30,7 @@ mod power;
 mod process;
 mod seat;
 mod stage;
+mod store;
 mod volume;
 
 pub use binary::binary;

@@ -3,19 +3,20 @@
 //! SIGKILL keeps what the kernel holds in memory, so it cannot tell a write that was synced from one that
 //! was not. A node on a [`Power`] supply runs with a layer in front of libc (`power/`, in C) which keeps a
 //! store of what is durable: the bytes and the names that were synced, and nothing else. [`Power::cut`] puts
-//! that in the place of the directory the node worked on.
+//! that in the place of the directory the node worked on; [`Power::tear`] adds a part of the rest.
 //!
 //! The same layer makes a disk fail: it drops syncs, returns EIO or ENOSPC, or lets a call hang, by
 //! [rules](Power::rule) that a story changes while the node runs.
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::NamedTempFile;
+
+use crate::store::{Store, Tear};
 
 /// The directory of one seat, and what of it is durable.
 ///
@@ -86,37 +87,37 @@ impl Power {
             .map_or(0, |bytes| bytes.split(|byte| *byte == b'\n').count() - 1)
     }
 
+    /// Whether a process has begun to work on this supply since the last cut.
+    pub fn in_use(&self) -> bool {
+        self.base.join("store/root").exists()
+    }
+
     /// Cuts the power of a process that is no more: what was not durable is gone.
     ///
     /// # Panics
-    /// If no process has run on this supply since the last cut, or the file system fails.
+    /// If the supply was not in use, or the file system fails.
     pub fn cut(&self) {
+        self.replace(None);
+    }
+
+    /// Cuts the power in the middle of writing: of what was not durable any part may be there, sector by
+    /// sector in files, and directory by directory in names. The seed says which.
+    ///
+    /// # Panics
+    /// As [`cut`](Power::cut).
+    pub fn tear(&self, seed: u64) {
+        self.replace(Some(&mut Tear::new(&self.live(), seed)));
+    }
+
+    fn replace(&self, tear: Option<&mut Tear>) {
         let (store, live, next) = (self.base.join("store"), self.live(), self.base.join("next"));
-        let root = fs::read_to_string(store.join("root")).expect("a process ran on this supply");
+        let root = fs::read_to_string(store.join("root")).expect("a process worked on this supply");
         fs::create_dir(&next).unwrap();
-        lay_out(&store, &root, &next);
+        Store { dir: &store, tear }.lay_out(&root, &next);
         fs::remove_dir_all(&live).unwrap();
         fs::rename(&next, &live).unwrap();
         fs::remove_dir_all(&store).unwrap();
         fs::create_dir(&store).unwrap();
-    }
-}
-
-/// Makes a directory's durable content out of the store.
-fn lay_out(store: &Path, id: &str, target: &Path) {
-    // Its name may be durable, but none in it.
-    let Ok(names) = fs::read(store.join(format!("d-{id}"))) else { return };
-    for line in names.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let mut parts = line.splitn(3, |byte| *byte == b' ');
-        let mut part = || parts.next().expect("a kind, an id and a name").to_vec();
-        let (kind, id) = (part(), String::from_utf8(part()).unwrap());
-        let path = target.join(OsString::from_vec(part()));
-        if kind == b"d" {
-            fs::create_dir(&path).unwrap();
-            lay_out(store, &id, &path);
-        } else {
-            fs::hard_link(store.join(format!("f-{id}")), &path).unwrap();
-        }
     }
 }
 

@@ -195,6 +195,18 @@ impl Seat {
         self.power().cut();
     }
 
+    /// Loses power in the middle of writing: of what was not synced, any part may be there.
+    ///
+    /// # Panics
+    /// As [`lose_power`](Seat::lose_power).
+    #[track_caller]
+    pub fn tear(&mut self, seed: u64) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        self.power().tear(seed);
+    }
+
     /// Waits for a process that was sent SIGKILL to be gone.
     #[track_caller]
     pub(crate) fn reap(&mut self) {

@@ -315,3 +315,40 @@ fn a_stalled_sync_has_not_happened() {
     scene.power.cut();
     assert_eq!(scene.read("file").unwrap(), b"");
 }
+
+#[test]
+fn a_tear_leaves_any_part_of_what_was_not_synced() {
+    const SECTORS: usize = 64;
+    if let Some(dir) = on_power() {
+        let file = OpenOptions::new().write(true).open(dir.join("file")).unwrap();
+        file.write_all_at(&[2; 512], 0).unwrap();
+        file.sync_data().unwrap();
+        file.write_all_at(&[3; 512 * SECTORS], 512).unwrap();
+        fs::rename(dir.join("old name"), dir.join("new name")).unwrap();
+        done();
+    }
+    let (mut mixed, mut renamed, mut sizes) = (0, 0, std::collections::BTreeSet::new());
+    for seed in 0..20 {
+        let scene = Scene::new();
+        fs::write(scene.power.data_dir().join("file"), [1; 512 * (SECTORS / 2)]).unwrap();
+        fs::write(scene.power.data_dir().join("old name"), "moved").unwrap();
+        scene.run("a_tear_leaves_any_part_of_what_was_not_synced");
+        scene.power.tear(seed);
+        let bytes = scene.read("file").unwrap();
+        assert_eq!(bytes[..512], [2; 512], "what was synced is there");
+        sizes.insert(bytes.len());
+        assert!((512 * SECTORS / 2..=512 * (SECTORS + 1)).contains(&bytes.len()));
+        let sectors: Vec<_> = bytes.chunks(512).skip(1).collect();
+        assert!(sectors.iter().all(|sector| sector.iter().all(|byte| *byte == sector[0])));
+        let kinds: Vec<_> = sectors.iter().map(|sector| sector[0]).collect();
+        assert!(kinds.iter().all(|kind| matches!(kind, 0 | 1 | 3)), "{kinds:?}");
+        mixed += u32::from(kinds.contains(&1) && kinds.contains(&3));
+        let names = (scene.read("old name"), scene.read("new name"));
+        renamed += u32::from(names.1.is_some());
+        assert!(names.0.is_some() != names.1.is_some(), "{names:?}");
+    }
+    assert!(
+        mixed > 5 && (1..20).contains(&renamed) && sizes.len() > 3,
+        "{mixed} {renamed} {sizes:?}"
+    );
+}

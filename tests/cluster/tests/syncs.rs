@@ -57,7 +57,8 @@ impl Node {
     #[track_caller]
     fn write(&mut self, writes: u64) {
         let timeout = Duration::from_secs(2);
-        let plan = MixPlan { timeout, ..MixPlan::seeded("sync", 1) };
+        // As many as a partition has entries under way, so that each write is an entry.
+        let plan = MixPlan { timeout, writers: 4, ..MixPlan::seeded("sync", 1) };
         let mix = self.mix.get_or_insert_with(|| Mix::start(&self.seat.address, plan));
         mix.wait_for_more(writes, PATIENCE);
     }
@@ -143,7 +144,11 @@ fn after_a_close(node: &mut Node, rules: &[&str]) {
 /// The log no longer has everything: the state alone does.
 fn after_the_log_was_trimmed(node: &mut Node, rules: &[&str]) {
     node.start(1, &[rules, &["quick sync *"]].concat());
-    node.write(25_000);
+    node.write(1);
+    let first = node.seat.data_dir.join("log/0000000000000001.log");
+    eventually(5 * PATIENCE, "the first segment to go", || {
+        if first.exists() { Err(node.mix.as_ref().unwrap().figures()) } else { Ok(()) }
+    });
     node.close();
 }
 
