@@ -109,8 +109,8 @@ test-c: build
 
 # The rounds; `make test` has a few of them.
 ROUNDS ?= 200
-kill: $(BINARY) ## kill nodes at random moments of a mixed load and look for losses: ROUNDS=200 SEED=random
-	$(ENV) DISTKV_BIN="$$PWD/$(BINARY)" ROUNDS=$(ROUNDS) SEED=$(SEED) \
+kill: $(BINARY) ## kill nodes at random moments of a load, look for losses: ROUNDS=200 SEED=n, POWER=1 for power failures
+	$(ENV) DISTKV_BIN="$$PWD/$(BINARY)" ROUNDS=$(ROUNDS) SEED=$(SEED) POWER=$(POWER) \
 		cargo test --locked -p cluster --test kill -- --nocapture
 
 check: setup .venv/.tools ## format, lints, lock file, header, licences; writes no source

@@ -240,6 +240,15 @@ impl Seat {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
+    /// How many bytes the process here has written to its log so far.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn log_bytes(&self) -> u64 {
+        self.process.as_ref().expect("somebody sits here").stderr_bytes()
+    }
+
     /// What the last `ready` line said.
     ///
     /// # Panics

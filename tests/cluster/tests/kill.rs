@@ -1,6 +1,7 @@
 //! Nodes are killed at random moments of a mixed load, again and again, and nothing is lost.
 //!
-//! `make kill ROUNDS=200 SEED=n` runs it at length.
+//! `make kill ROUNDS=200 SEED=n` runs it at length; with `POWER=1` each kill is a power failure, in which any
+//! part of what was not synced is lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing, clippy::print_stdout)]
@@ -8,7 +9,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster::{Cluster, Mix, MixPlan, Stage, patient};
+use cluster::{Cluster, Mix, MixPlan, Seat, Stage, eventually, patient};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -32,18 +33,25 @@ fn random_kills_lose_nothing() {
     };
     let rounds = number("ROUNDS").unwrap_or(FEW);
     let seed = number("SEED").unwrap_or_else(rand::random);
-    println!("ROUNDS={rounds} SEED={seed}");
+    let power = number("POWER").is_some_and(|power| power > 0);
+    println!("ROUNDS={rounds} SEED={seed} POWER={}", u8::from(power));
 
     let stage = Stage::new();
-    let mut cluster = Cluster::of(&stage, 3, &["--partitions=16"]);
+    let seat = |nth| {
+        let seat = stage.seat(&format!("node-{nth}"));
+        if power { seat.on_power() } else { seat }
+    };
+    let mut cluster = Cluster::found((0..3).map(seat).collect(), &["--partitions=16"]);
     let identities: Vec<_> = cluster.seats.iter().map(|seat| seat.ready().clone()).collect();
     let mut mix = Mix::start(&cluster.endpoints(), MixPlan::seeded("kill", seed));
     let mut rounds = Rounds {
         begun: Instant::now(),
         random: SmallRng::seed_from_u64(seed),
+        rounds,
+        power,
+        done: 0,
         kills: 0,
         checked: 0,
-        rounds,
     };
     let outcome = rounds.run(&mut cluster, &mut mix);
     mix.stop();
@@ -57,6 +65,9 @@ struct Rounds {
     begun: Instant,
     random: SmallRng,
     rounds: u64,
+    /// Whether the power fails, or else the process alone ends.
+    power: bool,
+    done: u64,
     kills: u64,
     checked: usize,
 }
@@ -71,6 +82,7 @@ impl Rounds {
             } else {
                 self.kill_one(cluster);
             }
+            self.done = round;
             if round % CHECK == 0 {
                 let nth = self.random.random_range(0..cluster.seats.len());
                 self.check(cluster, mix, nth)?;
@@ -86,22 +98,36 @@ impl Rounds {
 
     fn kill_all(&mut self, cluster: &mut Cluster) {
         cluster.kill_all();
-        self.kills += cluster.seats.len() as u64;
+        cluster.seats.iter_mut().for_each(|seat| self.count(seat));
         cluster.start_all();
     }
 
     /// Kills one node, and sometimes once more while it is starting.
     fn kill_one(&mut self, cluster: &mut Cluster) {
-        let victim = self.random.random_range(0..cluster.seats.len());
-        cluster.seats[victim].kill();
-        self.kills += 1;
+        let nth = self.random.random_range(0..cluster.seats.len());
+        let victim = &mut cluster.seats[nth];
+        victim.kill();
+        self.count(victim);
         if self.random.random_bool(0.25) {
-            cluster.seats[victim].begin();
+            victim.begin();
+            if self.power {
+                eventually(PATIENCE, "it to begin", || {
+                    if victim.power().in_use() { Ok(()) } else { Err("it has not") }
+                });
+            }
             self.pass_time(300);
-            cluster.seats[victim].kill();
-            self.kills += 1;
+            victim.kill();
+            self.count(victim);
         }
-        cluster.seats[victim].start();
+        victim.start();
+    }
+
+    /// Counts a kill, and makes a power failure of it.
+    fn count(&mut self, seat: &mut Seat) {
+        self.kills += 1;
+        if self.power {
+            seat.tear(self.random.random());
+        }
     }
 
     /// A random moment: the one thing here that is not waited for.
@@ -119,7 +145,8 @@ impl Rounds {
 
     fn print(&self, mix: &Mix) {
         let seconds = self.begun.elapsed().as_secs();
-        println!("kills                  {} in {seconds} s", self.kills);
+        println!("rounds                 {} of {} in {seconds} s", self.done, self.rounds);
+        println!("kills                  {}", self.kills);
         println!("keys checked           {}\n{}\n", self.checked, mix.figures());
     }
 }
