@@ -28,7 +28,7 @@ LIBRARY := dist/lib/$(SHARED) dist/lib/libdistkv.a
 HEADERS := $(addprefix dist/,$(sort include/distkv.h $(wildcard include/*.h include/*.hpp)))
 PKGCONFIG := dist/lib/pkgconfig/distkv.pc
 
-.PHONY: help setup build demo test test-rust test-python test-c check fix header install clean
+.PHONY: help setup build demo test test-rust test-python test-c kill check fix header install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,12 @@ test-python: build
 
 test-c: build
 	scripts/test-c.sh
+
+# The rounds; `make test` has a few of them.
+ROUNDS ?= 200
+kill: $(BINARY) ## kill nodes at random moments of a load, look for losses: ROUNDS=200 SEED=n, POWER=1 for power failures
+	$(ENV) DISTKV_BIN="$$PWD/$(BINARY)" ROUNDS=$(ROUNDS) SEED=$(SEED) POWER=$(POWER) \
+		cargo test --locked -p cluster --test kill -- --nocapture
 
 check: setup .venv/.tools ## format, lints, lock file, header, licences; writes no source
 	cargo metadata --locked --format-version 1 >/dev/null

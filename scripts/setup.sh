@@ -47,6 +47,10 @@ missing_packages() {
     have cmake || printf 'cmake\n'
     have ninja || printf 'ninja-build\n'
     have valgrind || printf 'valgrind\n'
+    # Tests fill small file systems of their own. The tools of the system stand where not everyone looks.
+    (PATH=$PATH:/usr/sbin:/sbin have mkfs.ext4) || printf 'e2fsprogs\n'
+    have mount || printf 'mount\n'
+    have unshare || printf 'util-linux\n'
     have pkg-config || printf 'pkg-config\n'
     [ -e /usr/include/lz4.h ] || printf 'liblz4-dev\n'
     have_libclang || printf 'libclang-dev\n'

@@ -21,17 +21,26 @@ impl Cluster {
     /// If that does not happen in time.
     #[track_caller]
     pub fn of(stage: &Stage, nodes: usize, flags: &[&str]) -> Cluster {
-        let mut founder = stage.seat("node-0").with(flags);
+        let seats = (0..nodes).map(|nth| stage.seat(&format!("node-{nth}")));
+        Cluster::found(seats.collect(), flags)
+    }
+
+    /// The same on seats that are there, the first of which founds the cluster.
+    ///
+    /// # Panics
+    /// If that does not happen in time.
+    #[track_caller]
+    pub fn found(seats: Vec<Seat>, flags: &[&str]) -> Cluster {
+        let mut cluster = Cluster { seats };
+        let (founder, others) = cluster.seats.split_first_mut().expect("a cluster has a node");
+        founder.set(flags);
         founder.start();
         let join = format!("--join={}", founder.address);
-        let mut cluster = Cluster { seats: vec![founder] };
-        for nth in 1..nodes {
-            let mut seat =
-                stage.seat(&format!("node-{nth}")).with(&[flags, &[join.as_str()]].concat());
+        for seat in &mut *others {
+            seat.set(&[flags, &[join.as_str()]].concat());
             seat.begin();
-            cluster.seats.push(seat);
         }
-        for seat in cluster.seats.iter_mut().skip(1) {
+        for seat in others {
             seat.finish();
         }
         cluster.wait_settled();
@@ -59,6 +68,16 @@ impl Cluster {
         let processes: Vec<_> = self.seats.iter().filter_map(Seat::running).collect();
         signal(&processes, "KILL");
         self.seats.iter_mut().for_each(Seat::reap);
+    }
+
+    /// Takes the power from all at once: their processes end by SIGKILL, and what was not synced is gone.
+    ///
+    /// # Panics
+    /// If one of them is gone already, or on no power supply of its own.
+    #[track_caller]
+    pub fn lose_power(&mut self) {
+        self.kill_all();
+        self.seats.iter_mut().for_each(Seat::lose_power);
     }
 
     /// Starts all seats together, because none can be ready without a majority.

@@ -7,6 +7,10 @@
 //! seats that found each other. A [`Load`] writes from several threads and keeps a [`Ledger`] of what
 //! was acknowledged, which is what must still be there after whatever the story does.
 //!
+//! A [`Mix`] does everything at once, new keys, overwrites, deletes and reads, and checks each answer. For
+//! what SIGKILL cannot show, a seat may be on a [`Power`] supply of its own, where the story cuts the power or
+//! lets the disk fail, or on a [`Volume`], a small file system that it fills up.
+//!
 //! Nothing here sleeps and hopes. Whatever a story waits for, it waits for with [`eventually`], which
 //! asks again until the deadline, and then says what it waited for and what it saw last. When a story
 //! fails, every process still on stage adds the end of what it wrote to stderr.
@@ -18,17 +22,25 @@
 mod binary;
 mod cli;
 mod cluster;
+mod history;
 mod load;
+mod mix;
 mod patience;
+mod power;
 mod process;
 mod seat;
 mod stage;
+mod store;
+mod volume;
 
 pub use binary::binary;
 pub use cli::{Ran, distkv, distkv_with};
 pub use cluster::Cluster;
 pub use load::{Failed, Ledger, Load, Plan};
+pub use mix::{Figures, Mix, MixPlan};
 pub use patience::eventually;
+pub use power::Power;
 pub use process::{Exit, Process, Ready};
-pub use seat::{Seat, connect};
+pub use seat::{Seat, connect, patient};
 pub use stage::{Stage, unused_address};
+pub use volume::Volume;

@@ -1,5 +1,6 @@
 //! One running `distkv serve`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 use crate::binary::binary;
 use crate::patience::eventually;
+
+/// How much of what a process said is looked at when its story has failed, in bytes.
+const TAIL: u64 = 16 * 1024;
 
 /// A process under a label, ended by SIGKILL when it is dropped, by its own id.
 pub struct Process {
@@ -65,17 +69,24 @@ impl Exit {
 }
 
 impl Process {
-    /// Runs `distkv serve` with these flags; its stderr goes to the end of `log`.
+    /// Runs `distkv serve` with these flags and, in its environment, these variables; its stderr goes to the
+    /// end of `log`.
     ///
     /// # Panics
     /// If it cannot be run.
-    pub fn spawn(label: &str, flags: &[String], log: &Path) -> Process {
+    pub fn spawn(
+        label: &str,
+        flags: &[String],
+        variables: Vec<(&str, OsString)>,
+        log: &Path,
+    ) -> Process {
         let file = File::options().create(true).append(true).open(log).unwrap();
         let log_begins = file.metadata().unwrap().len();
         let mut child = Command::new(binary())
             .arg("serve")
             .args(flags)
             .env_remove("DISTKV_ENDPOINTS")
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)
@@ -151,8 +162,20 @@ impl Process {
     /// # Panics
     /// If the log cannot be read.
     pub fn stderr(&self) -> String {
+        self.stderr_from(self.log_begins)
+    }
+
+    /// How many bytes it has written to stderr.
+    ///
+    /// # Panics
+    /// If the log is gone.
+    pub fn stderr_bytes(&self) -> u64 {
+        std::fs::metadata(&self.log).unwrap().len() - self.log_begins
+    }
+
+    fn stderr_from(&self, offset: u64) -> String {
         let mut file = File::open(&self.log).unwrap();
-        file.seek(SeekFrom::Start(self.log_begins)).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -162,7 +185,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if thread::panicking() {
-            let stderr = self.stderr();
+            let all = self.stderr_bytes();
+            let stderr = self.stderr_from(self.log_begins + all.saturating_sub(TAIL));
             let lines: Vec<_> = stderr.lines().collect();
             let tail = lines[lines.len().saturating_sub(40)..].join("\n");
             let label = &self.label;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use kvcore::api::{Client, ClientOptions, MemberStatus, Status};
 
+use crate::power::Power;
 use crate::process::{Exit, Process, Ready};
+use crate::volume::Volume;
 
 /// How long a start may take: a debug build, on a machine with other things to do.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// A place for one node: directory, address and flags, and the process when there is one.
 pub struct Seat {
@@ -20,9 +22,12 @@ pub struct Seat {
     pub data_dir: PathBuf,
     /// More flags for its next start.
     pub flags: Vec<String>,
-    log: PathBuf,
+    scratch: PathBuf,
+    power: Option<Power>,
     process: Option<Process>,
     ready: Option<Ready>,
+    /// Behind the process: it is unmounted when nobody uses it any more.
+    volume: Option<Volume>,
 }
 
 impl Seat {
@@ -32,9 +37,11 @@ impl Seat {
             address,
             data_dir: scratch.join(label),
             flags: Vec::new(),
-            log: scratch.join(format!("{label}.log")),
+            scratch: scratch.into(),
+            power: None,
             process: None,
             ready: None,
+            volume: None,
         }
     }
 
@@ -43,6 +50,44 @@ impl Seat {
     pub fn with(mut self, flags: &[&str]) -> Seat {
         self.set(flags);
         self
+    }
+
+    /// The same seat on a power supply that can be cut, and with a disk that can be made to fail.
+    ///
+    /// # Panics
+    /// If its directory cannot be made.
+    #[must_use]
+    pub fn on_power(mut self) -> Seat {
+        let power = Power::new(&self.scratch.join(format!("{}.power", self.label)));
+        self.data_dir = power.data_dir();
+        self.power = Some(power);
+        self
+    }
+
+    /// The same seat on a small file system of its own.
+    #[must_use]
+    pub fn on_volume(mut self, volume: Volume) -> Seat {
+        self.data_dir = volume.path().join("data");
+        self.volume = Some(volume);
+        self
+    }
+
+    /// The small file system it is on.
+    ///
+    /// # Panics
+    /// If it is on none.
+    #[track_caller]
+    pub fn volume(&self) -> &Volume {
+        self.volume.as_ref().expect("the seat is on a volume of its own")
+    }
+
+    /// Its power supply.
+    ///
+    /// # Panics
+    /// If it has none of its own.
+    #[track_caller]
+    pub fn power(&self) -> &Power {
+        self.power.as_ref().expect("the seat is on a power supply")
     }
 
     /// Other flags for its next start.
@@ -62,7 +107,9 @@ impl Seat {
             flags.push(format!("--data-dir={}", self.data_dir.display()));
         }
         flags.extend(self.flags.iter().cloned());
-        self.process = Some(Process::spawn(&self.label, &flags, &self.log));
+        let variables = self.power.as_ref().map(Power::environment).unwrap_or_default();
+        let log = self.scratch.join(format!("{}.log", self.label));
+        self.process = Some(Process::spawn(&self.label, &flags, variables, &log));
     }
 
     /// Waits until the process that was begun is ready.
@@ -71,14 +118,37 @@ impl Seat {
     /// If it does not become so in time.
     #[track_caller]
     pub fn finish(&mut self) -> Ready {
-        match self.process().wait_ready(START) {
+        match self.outcome() {
+            Ok(ready) => ready,
+            Err(exit) => panic!("{} did not start: {exit:?}", self.label),
+        }
+    }
+
+    /// Waits until the process that was begun is ready, or has ended.
+    #[track_caller]
+    fn outcome(&mut self) -> Result<Ready, Exit> {
+        let outcome = self.process().wait_ready(START);
+        match &outcome {
             Ok(ready) => {
                 assert_eq!(ready.listen, self.address, "{} listens elsewhere", self.label);
                 self.ready = Some(ready.clone());
-                ready
             }
-            Err(exit) => panic!("{} did not start: {exit:?}", self.label),
+            Err(_) => self.process = None,
         }
+        outcome
+    }
+
+    /// Starts a node that may start or refuse to.
+    ///
+    /// # Errors
+    /// How it ended instead of becoming ready.
+    ///
+    /// # Panics
+    /// If it does neither in time.
+    #[track_caller]
+    pub fn attempt(&mut self) -> Result<Ready, Exit> {
+        self.begin();
+        self.outcome()
     }
 
     /// Starts a node and waits until it is ready.
@@ -97,13 +167,9 @@ impl Seat {
     /// If it becomes ready, or neither that nor ended in time.
     #[track_caller]
     pub fn refuse(&mut self) -> Exit {
-        self.begin();
-        match self.process().wait_ready(START) {
+        match self.attempt() {
             Ok(ready) => panic!("{} started: {ready:?}", self.label),
-            Err(exit) => {
-                self.process = None;
-                exit
-            }
+            Err(exit) => exit,
         }
     }
 
@@ -115,6 +181,30 @@ impl Seat {
     pub fn kill(&mut self) {
         self.process().signal("KILL");
         self.reap();
+    }
+
+    /// Loses power: the process, if there is one, ends by SIGKILL, and what it had not synced is gone.
+    ///
+    /// # Panics
+    /// If the seat is on no power supply of its own, or nobody sat here since its last cut.
+    #[track_caller]
+    pub fn lose_power(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        self.power().cut();
+    }
+
+    /// Loses power in the middle of writing: of what was not synced, any part may be there.
+    ///
+    /// # Panics
+    /// As [`lose_power`](Seat::lose_power).
+    #[track_caller]
+    pub fn tear(&mut self, seed: u64) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        self.power().tear(seed);
     }
 
     /// Waits for a process that was sent SIGKILL to be gone.
@@ -130,8 +220,17 @@ impl Seat {
     /// If there is none, or it does not end in time.
     #[track_caller]
     pub fn ask_to_end(&mut self, signal: &str) -> Exit {
+        self.ask_to_end_within(signal, Duration::from_secs(5))
+    }
+
+    /// The same with another time than 5 s, for a node with much to put on disk.
+    ///
+    /// # Panics
+    /// If there is none, or it does not end in time.
+    #[track_caller]
+    pub fn ask_to_end_within(&mut self, signal: &str, patience: Duration) -> Exit {
         self.process().signal(signal);
-        let exit = self.process().wait_exit(Duration::from_secs(5));
+        let exit = self.process().wait_exit(patience);
         self.process = None;
         exit
     }
@@ -139,6 +238,15 @@ impl Seat {
     /// Whether a process is running here.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// How many bytes the process here has written to its log so far.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn log_bytes(&self) -> u64 {
+        self.process.as_ref().expect("somebody sits here").stderr_bytes()
     }
 
     /// What the last `ready` line said.
@@ -172,6 +280,20 @@ impl Seat {
         Ok(status)
     }
 
+    /// Whether the node here runs a replica of every partition, which has a leader and has applied what it
+    /// knows of: true of a healthy node in a cluster of no more nodes than the replication factor.
+    ///
+    /// # Errors
+    /// What it lacks, or why it does not say.
+    pub fn whole(&self) -> Result<(), String> {
+        let status = self.status()?;
+        let runs_all = status.replicas == usize::from(status.partitions);
+        if runs_all && status.lagging + status.leaderless == 0 {
+            return Ok(());
+        }
+        Err(format!("{}: {status:?}", self.label))
+    }
+
     /// The members, as the node here sees them.
     ///
     /// # Errors
@@ -188,6 +310,18 @@ impl Seat {
         });
         answer.map_err(|error| format!("{}: {error:?}", self.label))
     }
+}
+
+/// A thin client that tries for half a minute: for whoever asks once.
+///
+/// # Panics
+/// If nobody answers for so long.
+#[track_caller]
+pub fn patient(endpoints: &str) -> Client {
+    let patience = Duration::from_secs(30);
+    let options =
+        ClientOptions { timeout: patience, connect_timeout: patience, ..ClientOptions::default() };
+    Client::connect(endpoints, options).wait().unwrap()
 }
 
 /// A thin client that tries for no more than 2 s, so that whoever asks again asks again soon.
