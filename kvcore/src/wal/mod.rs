@@ -37,7 +37,9 @@
 mod batch;
 pub mod disk;
 mod group;
+mod inspect;
 mod keeper;
+mod ledger;
 mod log;
 mod options;
 mod queue;
@@ -45,10 +47,12 @@ mod read;
 mod record;
 mod recovery;
 mod replay;
+mod room;
+mod scan;
 mod segment;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,14 +62,18 @@ use parking_lot::Mutex;
 
 use crate::types::{Error, Kind, Result};
 
+use batch::Op;
 use disk::{Disk, RealDisk};
 use group::{Contents, Effect, Group};
 use keeper::{Keeper, Signals};
-use queue::Queue;
+use ledger::Ledger;
+use queue::{Failure, Queue};
+use room::Room;
 use segment::Segments;
 use writer::Writer;
 
 pub use group::State;
+pub use inspect::{End, GroupLog, Inspection, inspect, inspect_on};
 pub use log::Log;
 pub use options::Options;
 pub use record::{Position, Record, Tag};
@@ -78,10 +86,17 @@ pub type Done = Box<dyn FnOnce(Result<()>) + Send>;
 pub struct Usage {
     /// The number of segments.
     pub segments: usize,
-    /// Their size together, in bytes, without spare files.
+    /// Their size together, in bytes, without spare files. All of it is taken on disk.
     pub bytes: u64,
-    /// Bytes of records in them that must be kept.
+    /// Bytes of the files that wait to become segments.
+    pub spare_bytes: u64,
+    /// Bytes of records in the segments that must be kept.
     pub live_bytes: u64,
+    /// Bytes of the segments that are neither alive nor still to be written:
+    /// [`Options::garbage_bytes`] bounds them.
+    pub garbage_bytes: u64,
+    /// Live entries of all groups, those still queued among them.
+    pub entries: u64,
 }
 
 /// The log of a node. Cheap to clone; thread-safe. It is closed by [`Wal::close`], or when the last
@@ -99,6 +114,8 @@ struct Shared {
     options: Options,
     queue: Queue,
     segments: Segments,
+    ledger: Arc<Ledger>,
+    room: Room,
     keeper: Signals,
     /// Locked before any group.
     groups: Mutex<HashMap<Tag, Arc<Group>>>,
@@ -135,16 +152,25 @@ impl Wal {
     pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Wal> {
         options.check()?;
         let found = recovery::recover(&*disk, dir, options.segment_bytes)?;
-        let group = |(tag, contents)| (tag, Arc::new(Group::new(tag, contents)));
+        let ledger = Arc::new(Ledger::default());
+        let group = |(tag, mut contents): (Tag, Contents)| {
+            contents.enter(ledger.clone());
+            (tag, Arc::new(Group::new(tag, contents)))
+        };
+        let groups = found.groups.into_iter().map(group).collect();
         let shared = Arc::new(Shared {
             disk,
             dir: dir.to_owned(),
             queue: Queue::new(options.batch_bytes, options.queue_bytes),
             options,
             segments: Segments::new(found.segments, found.spares, found.next_segment),
+            ledger,
+            room: Room::default(),
             keeper: Signals::default(),
-            groups: Mutex::new(found.groups.into_iter().map(group).collect()),
+            groups: Mutex::new(groups),
         });
+        // Of what was found, anything may be garbage that was never tidied up.
+        shared.ledger.stir(shared.segments.total().1);
         let writer = Writer::new(shared.clone(), found.next_segment, found.next_sequence);
         let keeper = Keeper::new(shared.clone(), found.next_spare);
         let writer = spawn("distkv-wal", move || writer.run())?;
@@ -168,7 +194,7 @@ impl Wal {
         let shared = &self.owner.shared;
         shared.queue.check()?;
         let mut groups = shared.groups.lock();
-        let new = || Arc::new(Group::new(tag, Contents::default()));
+        let new = || Arc::new(Group::new(tag, Contents::blank(shared.ledger.clone())));
         let group = groups.entry(tag).or_insert_with(new).clone();
         Ok(Log::new(shared.clone(), group))
     }
@@ -189,18 +215,44 @@ impl Wal {
         self.owner.shared.queue.pressure()
     }
 
-    /// How much disk the log takes, for whoever trims logs to a budget.
+    /// Whether the disk had no room for another segment when the log last looked, which it does four
+    /// times a second until there is. Nothing is refused then: what was allocated before, half a
+    /// segment as a rule, goes on being written, and what needs more waits for room or for the end of
+    /// the log. Whoever proposes new entries should ask first and answer `StorageFull`, so that what
+    /// is left is there for votes and purges. It ends by itself, when room is given back or when
+    /// purges free segments.
+    pub fn is_full(&self) -> bool {
+        self.owner.shared.room.is_full()
+    }
+
+    /// What the log failed with, if it did. It takes no more writes then: close it and open it again,
+    /// which finds out what is on disk.
+    pub fn failure(&self) -> Option<Error> {
+        self.owner.shared.queue.failure()
+    }
+
+    /// How much disk the log takes, for whoever trims logs to a budget. Cheap, however many groups
+    /// there are.
     pub fn usage(&self) -> Usage {
         let shared = &self.owner.shared;
-        let (segments, bytes) = shared.segments.total(0);
-        Usage { segments, bytes, live_bytes: shared.live().values().sum() }
+        let (segments, bytes) = shared.segments.total();
+        Usage {
+            segments,
+            bytes,
+            spare_bytes: shared.segments.spares().1,
+            live_bytes: shared.ledger.bytes(),
+            garbage_bytes: shared.garbage(),
+            entries: shared.ledger.entries(),
+        }
     }
 
     /// Writes and syncs what is queued, then ends the threads. Every later call answers `Closed`, and
-    /// so does another `close` what the first one did.
+    /// another `close` what the first one did. On a full disk it does not wait for room: what needs
+    /// more than there is is answered `StorageFull`.
     ///
     /// # Errors
-    /// What the log failed with, if it did; `WouldDeadlock` in a callback of the log.
+    /// What the log failed with, if it did; `StorageFull` when the disk had no room for something that
+    /// was queued; `WouldDeadlock` in a callback of the log.
     pub fn close(&self) -> Result<()> {
         self.owner.close()
     }
@@ -210,6 +262,7 @@ impl Owner {
     fn close(&self) -> Result<()> {
         self.shared.keeper.stop();
         self.shared.queue.close();
+        self.shared.room.end();
         if self.ids.contains(&thread::current().id()) {
             return Err(Error::new(
                 Kind::WouldDeadlock,
@@ -242,15 +295,20 @@ impl Shared {
         self.groups.lock().values().cloned().collect()
     }
 
-    /// Live bytes by segment, over all groups.
-    fn live(&self) -> BTreeMap<u64, u64> {
-        let mut live = BTreeMap::new();
-        for group in self.groups() {
-            for (segment, bytes) in group.lock().live() {
-                *live.entry(*segment).or_default() += *bytes;
-            }
+    /// Bytes of the segments that are neither alive nor still to be written.
+    fn garbage(&self) -> u64 {
+        let used = self.segments.total().1.saturating_sub(self.segments.rest());
+        used.saturating_sub(self.ledger.bytes())
+    }
+
+    /// Stops all writing and tells everyone who waits, these among them.
+    fn fail(&self, error: &Error, ops: Vec<Op>) {
+        tracing::error!(%error, "the log failed and takes no more writes");
+        let (failure, waiting) = self.queue.fail(Failure::new(error));
+        self.room.end();
+        for op in ops.into_iter().chain(waiting) {
+            op.tell(Err(failure.error()));
         }
-        live
     }
 
     /// Calls back when everything queued so far is durable, and a batch made after this call.
@@ -259,6 +317,7 @@ impl Shared {
         let added = self.queue.open().and_then(|queue| {
             queue.add(None, &mut done, |batch| {
                 batch.force();
+                batch.mark_upkeep();
                 Ok(Effect::None)
             })
         });
@@ -277,6 +336,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 #[cfg(test)]
 mod fake_disk;
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 #[path = "wal_test.rs"]

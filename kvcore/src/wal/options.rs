@@ -18,9 +18,13 @@ pub struct Options {
     pub queue_bytes: usize,
     /// A batch takes no more operations once it is that large, in bytes. Default 4 MiB.
     pub batch_bytes: usize,
-    /// When the segments together are larger than this and less than half of their bytes are alive,
-    /// the oldest are emptied. Default 1 GiB.
-    pub max_bytes: u64,
+    /// The most bytes of the segments that may be garbage: neither alive, nor still to be written. What
+    /// is alive in the oldest segments is written again at the end of the log, and their files are
+    /// freed, as long as there is more; so what an old entry that is kept pins on disk has this bound.
+    /// The less it is beside what is alive, the more often that is written again: about (live bytes) /
+    /// (this) times for each byte of garbage. What is alive is never packed perfectly, so garbage of a
+    /// batch and a sector a segment may come on top. Default 1 GiB.
+    pub garbage_bytes: u64,
 }
 
 impl Default for Options {
@@ -30,7 +34,7 @@ impl Default for Options {
             cache_bytes: 64 * MIB,
             queue_bytes: 64 * MIB,
             batch_bytes: 4 * MIB,
-            max_bytes: 1024 * MIB as u64,
+            garbage_bytes: 1024 * MIB as u64,
         }
     }
 }
