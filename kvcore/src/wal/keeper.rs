@@ -264,8 +264,9 @@ impl Keeper {
             return false;
         }
         let sparse = here.saturating_mul(SPARSE) < oldest.size.max(options.segment_bytes);
-        let stirred = ledger.churn().saturating_sub(oldest.churn) > options.garbage_bytes / STIRRED;
-        sparse || (stirred && self.shared.garbage() > options.garbage_bytes)
+        let bound = options.garbage_bound();
+        let stirred = ledger.churn().saturating_sub(oldest.churn) > bound / STIRRED;
+        sparse || (stirred && self.shared.garbage() > bound)
     }
 
     /// Writes what lives in that segment again; whether nothing does any more.

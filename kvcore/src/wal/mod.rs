@@ -13,24 +13,32 @@
 //! the newest entries and to the files for the others (`read`), where every record carries a
 //! checksum and says whose it is.
 //!
-//! On disk the log is a row of `segment` files of equal size, filled one after the other with
-//! `batch`es: all that went out with one sync, under one number and one checksum. When the log is
-//! opened, `recovery` plays the batches back and rebuilds the groups' memory (`replay`). The last
-//! batch may be torn by a power failure, but nobody was told that it was written, so it is left out.
-//! A damaged batch with a good one behind it is another matter: something acknowledged is lost, and
-//! the log refuses to open with `Corruption` rather than serve less than it promised. Opening never
-//! writes behind a torn end but begins a fresh segment.
+//! On disk the log is a row of `segment` files, filled one after the other with `batch`es: all that
+//! went out with one sync, under one number and one checksum. When the log is opened, `recovery`
+//! has `scan` play the batches back and rebuilds the groups' memory (`replay`). The last batch may be
+//! torn by a power failure, but nobody was told that it was written, so it is left out. A damaged
+//! batch with a good one behind it is another matter: something acknowledged is lost, and the log
+//! refuses to open with `Corruption` rather than serve less than it promised. So that there is a good
+//! one behind the last as well, the writer leaves an empty batch there, the *stamp*, whenever nothing
+//! waits. Opening goes on in a fresh segment, never behind what may be torn. `inspect` reads the log of
+//! a stopped node with the same code, and changes nothing.
 //!
 //! Entries that were purged or replaced stay in their files until the `keeper`, a second thread,
 //! frees the oldest segment as a whole. What is still alive in it is written again at the end of the
-//! log first, when that is little, so that an idle group does not keep everyone's segments. The keeper
-//! also prepares the next segment, filled with zeroes ahead of time: syncing into a file that exists is
-//! nearly twice as fast as growing one.
+//! log first, when that is little or when the segments hold too much garbage, so that an idle group
+//! does not keep everyone's segments; the `ledger` counts what is alive where. The keeper also prepares
+//! the next segment, filled with zeroes ahead of time: syncing into a file that exists is nearly twice as
+//! fast as growing one.
 //!
-//! A failed write or sync is final: after it nobody can know what is on disk. Everyone who waits and
-//! everyone who comes gets the error, `StorageFull` for a full disk, until the log is closed and opened
-//! again, which finds out what is there. All file calls go through [`disk`], so that tests can
-//! make them fail and forget.
+//! No segment is written to before all its bytes are allocated, so a disk that is full is found out
+//! where nothing is lost by it: when the next segment is made. That is no failure (`room`). Half a
+//! segment is left at that moment, for votes, truncations and purges; a batch that needs more waits
+//! until the keeper has found room or freed a segment.
+//!
+//! A failed write or sync is final, even for want of space: after it nobody can know what is on disk.
+//! Everyone who waits and everyone who comes gets the error, until the log is closed and opened
+//! again, in the same process or another, which finds out what is there. All file calls go through
+//! [`disk`], so that tests can make them fail and forget.
 //!
 //! `docs/format.md` describes every byte.
 
