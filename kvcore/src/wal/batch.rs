@@ -3,11 +3,13 @@
 //! A batch is there as a whole or not at all. It is built in place while it waits, so that an
 //! entry's payload is copied once between the caller and the disk. `docs/format.md` has the table.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Done;
 use super::group::{Effect, Group, Home, Place};
 use super::record::{Damage, Frame, HEADER, Header, field};
+use crate::types::Result;
 
 /// Batches begin at multiples of this, so that no write touches the disk sector of an earlier,
 /// acknowledged batch.
@@ -30,6 +32,16 @@ pub(super) struct Op {
     pub done: Option<Waiter>,
 }
 
+impl Op {
+    /// Calls back. A panic there must not end the thread, which serves everyone.
+    pub fn tell(self, result: Result<()>) {
+        let Some(waiter) = self.done else { return };
+        if catch_unwind(AssertUnwindSafe(|| (waiter.0)(result))).is_err() {
+            tracing::error!("a callback of the log panicked");
+        }
+    }
+}
+
 /// A [`Done`] that can be printed.
 pub(super) struct Waiter(pub Done);
 
@@ -47,12 +59,14 @@ pub(super) struct Batch {
     pub ops: Vec<Op>,
     records: u32,
     forced: bool,
+    /// Whether the keeper put something in.
+    upkeep: bool,
     buffer: Vec<u8>,
 }
 
 /// Where and as what a batch is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Stamp {
+pub(super) struct Label {
     pub sequence: u64,
     /// Segments below this one may be gone; if one from here on is, something is lost.
     pub oldest: u64,
@@ -65,7 +79,7 @@ impl Batch {
     pub fn new(number: u64, mut buffer: Vec<u8>) -> Batch {
         buffer.clear();
         buffer.resize(BATCH_HEADER, 0);
-        Batch { number, ops: Vec::new(), records: 0, forced: false, buffer }
+        Batch { number, ops: Vec::new(), records: 0, forced: false, upkeep: false, buffer }
     }
 
     /// Bytes so far, header included.
@@ -81,6 +95,16 @@ impl Batch {
     /// Has the batch written even without a record.
     pub fn force(&mut self) {
         self.forced = true;
+    }
+
+    /// The keeper puts something in.
+    pub fn mark_upkeep(&mut self) {
+        self.upkeep = true;
+    }
+
+    /// Whether the keeper put something in.
+    pub fn is_upkeep(&self) -> bool {
+        self.upkeep
     }
 
     /// Adds a record.
@@ -104,16 +128,16 @@ impl Batch {
     }
 
     /// Closes the batch for a place in a segment: what to write there.
-    pub fn finish(&mut self, stamp: Stamp) -> &[u8] {
+    pub fn finish(&mut self, label: Label) -> &[u8] {
         let length = (self.buffer.len() - BATCH_HEADER) as u32;
         let mut header = [0; BATCH_HEADER];
         header[0..8].copy_from_slice(&MAGIC);
-        header[8..16].copy_from_slice(&stamp.sequence.to_le_bytes());
-        header[16..24].copy_from_slice(&stamp.oldest.to_le_bytes());
+        header[8..16].copy_from_slice(&label.sequence.to_le_bytes());
+        header[16..24].copy_from_slice(&label.oldest.to_le_bytes());
         header[24..28].copy_from_slice(&length.to_le_bytes());
         header[28..32].copy_from_slice(&self.records.to_le_bytes());
         let records = self.buffer.get(BATCH_HEADER..).unwrap_or_default();
-        let checksum = checksum(&header, records, stamp.segment, stamp.offset);
+        let checksum = checksum(&header, records, label.segment, label.offset);
         header[CHECKED..36].copy_from_slice(&checksum.to_le_bytes());
         if let Some(start) = self.buffer.first_chunk_mut::<BATCH_HEADER>() {
             *start = header;
@@ -132,7 +156,7 @@ impl Batch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Summary {
     pub sequence: u64,
-    /// See [`Stamp::oldest`].
+    /// See [`Label::oldest`].
     pub oldest: u64,
     pub records: u32,
     length: u32,
@@ -195,7 +219,7 @@ mod tests {
         let mut batch = Batch::new(1, Vec::new());
         batch.push_frame(&Frame::plain(Action::Vote, TAG, b"vote"));
         batch.push_frame(&Frame::plain(Action::Remove, TAG, b""));
-        batch.finish(Stamp { sequence: 5, oldest: 3, segment: 7, offset: 512 }).to_vec()
+        batch.finish(Label { sequence: 5, oldest: 3, segment: 7, offset: 512 }).to_vec()
     }
 
     fn summary(bytes: &[u8]) -> Summary {

@@ -1,5 +1,5 @@
 //! A file system for tests. It keeps a journal of everything, from which it makes what a power failure
-//! at any moment may have left; it can hold syncs back, and fail.
+//! at any moment may have left; it can hold syncs back, fail, and be full.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +24,14 @@ pub(super) enum Event {
         offset: u64,
         bytes: Vec<u8>,
     },
+    Allocate {
+        inode: usize,
+        size: u64,
+    },
     Sync(usize),
+    /// What was not synced is no longer to be written, although it can be read as long as the power is
+    /// on: that is what Linux does.
+    FailedSync(usize),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
     SyncDir,
@@ -46,6 +53,23 @@ struct State {
     syncing: usize,
     fail_sync: Option<io::ErrorKind>,
     fail_write: Option<io::ErrorKind>,
+    fail_sync_dir: Option<io::ErrorKind>,
+    /// The bytes that all files together may have.
+    capacity: Option<u64>,
+}
+
+impl State {
+    /// Lets a file grow to that size, if there is room.
+    fn grow(&mut self, inode: usize, size: u64) -> io::Result<()> {
+        let length = self.inodes[inode].len() as u64;
+        let used: u64 = self.names.values().map(|at| self.inodes[*at].len() as u64).sum();
+        let more = size.saturating_sub(length);
+        if more > 0 && self.capacity.is_some_and(|capacity| used + more > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.inodes[inode].resize(length.max(size) as usize, 0);
+        Ok(())
+    }
 }
 
 impl FakeDisk {
@@ -80,6 +104,29 @@ impl FakeDisk {
         self.state().fail_write = Some(kind);
     }
 
+    /// Makes syncs of directories fail.
+    pub fn fail_dir_syncs(&self, kind: io::ErrorKind) {
+        self.state().fail_sync_dir = Some(kind);
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        (state.fail_sync, state.fail_write, state.fail_sync_dir) = (None, None, None);
+    }
+
+    /// Gives the disk room for so many bytes more than there are now.
+    pub fn leave_room(&self, bytes: u64) {
+        let mut state = self.state();
+        let used: u64 = state.names.values().map(|at| state.inodes[*at].len() as u64).sum();
+        state.capacity = Some(used + bytes);
+    }
+
+    /// Gives the disk all the room it wants.
+    pub fn give_room(&self) {
+        self.state().capacity = None;
+    }
+
     pub fn note(&self, note: u64) {
         self.state().journal.push(Event::Note(note));
     }
@@ -92,6 +139,12 @@ impl FakeDisk {
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.state();
         state.names.iter().map(|(path, at)| (path.clone(), state.inodes[*at].clone())).collect()
+    }
+
+    /// The name of a file.
+    pub fn path(&self, inode: usize) -> PathBuf {
+        let state = self.state();
+        state.names.iter().find(|(_, at)| **at == inode).unwrap().0.clone()
     }
 
     /// A disk with these files, all durable.
@@ -112,50 +165,105 @@ impl FakeDisk {
         disk
     }
 
-    /// What a power failure leaves when it comes behind the first `events` of `journal`. `chance` decides
-    /// over each sector and each name that was not synced.
+    /// A disk as the next process finds it when all of `journal` happened, and the one that did it was
+    /// killed: everything can be read, but not all of it is durable.
+    pub fn after_kill(journal: &[Event]) -> FakeDisk {
+        let disk = FakeDisk::default();
+        {
+            let mut state = disk.state();
+            for event in journal {
+                match event {
+                    Event::Create(_, inode) => {
+                        assert_eq!(*inode, state.inodes.len());
+                        state.inodes.push(Vec::new());
+                    }
+                    Event::Write { inode, offset, bytes } => {
+                        put(&mut state.inodes[*inode], *offset, bytes);
+                    }
+                    Event::Allocate { inode, size } => state.grow(*inode, *size).unwrap(),
+                    _ => {}
+                }
+                apply_name(&mut state.names, event);
+            }
+            state.journal = journal.to_vec();
+        }
+        disk
+    }
+
+    /// What a power failure leaves when it comes behind the events of `journal`. `chance` decides
+    /// over each sector and each name that was not synced; it is told the number of the event.
     pub fn after_power_failure(
         journal: &[Event],
-        chance: &mut impl FnMut() -> bool,
+        mut chance: impl FnMut(usize) -> bool,
     ) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
-        let mut unsynced: Vec<(usize, u64, &[u8])> = Vec::new();
+        let mut unsynced: Vec<(usize, usize, u64, Unsynced<'_>)> = Vec::new();
         let mut names: BTreeMap<PathBuf, usize> = BTreeMap::new();
-        let mut unnamed: Vec<&Event> = Vec::new();
-        for event in journal {
+        let mut unnamed: Vec<(usize, &Event)> = Vec::new();
+        for (number, event) in journal.iter().enumerate() {
             match event {
-                Event::Write { inode, offset, bytes } => unsynced.push((*inode, *offset, bytes)),
+                Event::Write { inode, offset, bytes } => {
+                    for (at, sector) in bytes.chunks(ALIGNMENT).enumerate() {
+                        let offset = offset + (at * ALIGNMENT) as u64;
+                        unsynced.push((number, *inode, offset, Unsynced::Sector(sector)));
+                    }
+                }
+                Event::Allocate { inode, size } => {
+                    unsynced.push((number, *inode, *size, Unsynced::Size))
+                }
                 Event::Sync(synced) => {
-                    unsynced.retain(|(inode, offset, bytes)| {
+                    unsynced.retain(|(_, inode, offset, what)| {
                         if inode == synced {
-                            put(files.entry(*inode).or_default(), *offset, bytes);
+                            what.reach(files.entry(*inode).or_default(), *offset);
                         }
                         inode != synced
                     });
                 }
+                // Any of it may have reached the disk; none of it will from now on.
+                Event::FailedSync(failed) => {
+                    unsynced.retain(|(number, inode, offset, what)| {
+                        if inode == failed && chance(*number) {
+                            what.reach(files.entry(*inode).or_default(), *offset);
+                        }
+                        inode != failed
+                    });
+                }
                 Event::SyncDir => {
-                    unnamed.drain(..).for_each(|event| apply_name(&mut names, event));
+                    unnamed.drain(..).for_each(|(_, event)| apply_name(&mut names, event));
                 }
                 Event::Note(_) => {}
-                event => unnamed.push(event),
+                event => unnamed.push((number, event)),
             }
         }
-        for event in unnamed {
+        for (number, event) in unnamed {
             // Nobody promises that names reach the disk in order.
-            if chance() {
+            if chance(number) {
                 apply_name(&mut names, event);
             }
         }
-        for (inode, offset, bytes) in unsynced {
-            for (at, sector) in bytes.chunks(ALIGNMENT).enumerate() {
-                if chance() {
-                    let offset = offset + (at * ALIGNMENT) as u64;
-                    put(files.entry(inode).or_default(), offset, sector);
-                }
+        for (number, inode, offset, what) in unsynced {
+            if chance(number) {
+                what.reach(files.entry(inode).or_default(), offset);
             }
         }
         let file = |(path, inode)| (path, files.get(&inode).cloned().unwrap_or_default());
         names.into_iter().map(file).collect()
+    }
+}
+
+/// Something that may or may not reach the disk.
+enum Unsynced<'a> {
+    Sector(&'a [u8]),
+    /// A larger size.
+    Size,
+}
+
+impl Unsynced<'_> {
+    fn reach(&self, file: &mut Vec<u8>, offset: u64) {
+        match self {
+            Unsynced::Sector(bytes) => put(file, offset, bytes),
+            Unsynced::Size => file.resize(file.len().max(offset as usize), 0),
+        }
     }
 }
 
@@ -212,6 +320,10 @@ impl Disk for FakeDisk {
         Ok(Arc::new(FakeFile { disk: self.clone(), inode }))
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         let inode = state.names.remove(from).ok_or_else(absent)?;
@@ -228,7 +340,11 @@ impl Disk for FakeDisk {
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        self.state().journal.push(Event::SyncDir);
+        let mut state = self.state();
+        if let Some(kind) = state.fail_sync_dir {
+            return Err(kind.into());
+        }
+        state.journal.push(Event::SyncDir);
         Ok(())
     }
 }
@@ -254,9 +370,19 @@ impl DiskFile for FakeFile {
         if let Some(kind) = state.fail_write {
             return Err(kind.into());
         }
+        state.grow(self.inode, offset + bytes.len() as u64)?;
         put(&mut state.inodes[self.inode], offset, bytes);
         let event = Event::Write { inode: self.inode, offset, bytes: bytes.to_vec() };
         state.journal.push(event);
+        Ok(())
+    }
+
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if (state.inodes[self.inode].len() as u64) < size {
+            state.grow(self.inode, size)?;
+            state.journal.push(Event::Allocate { inode: self.inode, size });
+        }
         Ok(())
     }
 
@@ -269,6 +395,7 @@ impl DiskFile for FakeFile {
         }
         state.syncing -= 1;
         if let Some(kind) = state.fail_sync {
+            state.journal.push(Event::FailedSync(self.inode));
             return Err(kind.into());
         }
         state.journal.push(Event::Sync(self.inode));

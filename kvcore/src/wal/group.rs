@@ -2,16 +2,18 @@
 //!
 //! It changes at once in each call, ahead of the disk. A record that is still in the writer's queue
 //! is known by its batch; when the batch is on disk the writer *settles* it, and the place becomes a
-//! segment and an offset. The counts of live bytes by segment, which decide what may be freed, speak
-//! of what this memory needs: whoever frees by them waits first until the queue as of then is on
-//! disk.
+//! segment and an offset. The counts of live bytes by segment (`ledger`), which decide what may be
+//! freed, speak of what this memory needs: whoever frees by them waits first until the queue as of
+//! then is on disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::ledger::{Ledger, Share};
 use super::record::{HEADER, Position, Record, Tag};
 use crate::types::{Error, Kind, Result};
 
@@ -33,7 +35,7 @@ pub(super) struct Home {
 
 impl Home {
     /// The segment, when it is on disk.
-    fn segment(self) -> Option<u64> {
+    pub fn segment(self) -> Option<u64> {
         match self.place {
             Place::Stored { segment, .. } => Some(segment),
             Place::Queued { .. } => None,
@@ -142,7 +144,9 @@ pub(super) struct Contents {
     /// The newest entries: those of the last `cached.len()` slots.
     cached: VecDeque<Record>,
     homes: BTreeMap<Mark, Home>,
-    live: BTreeMap<u64, u64>,
+    /// Bytes of the slots' records.
+    weight: u64,
+    share: Share,
     removed: bool,
 }
 
@@ -154,6 +158,11 @@ pub(super) struct Marks {
 }
 
 impl Contents {
+    /// A log that holds nothing, and counts in that ledger.
+    pub fn blank(ledger: Arc<Ledger>) -> Contents {
+        Contents { share: Share::of(ledger), ..Contents::default() }
+    }
+
     /// A log as it was found on disk. The slots follow on from `first`.
     pub fn recovered(
         purged: Option<Position>,
@@ -162,12 +171,18 @@ impl Contents {
         state: Marks,
         homes: BTreeMap<Mark, Home>,
     ) -> Contents {
-        let mut contents = Contents { state, purged, first, slots, ..Contents::default() };
-        for home in contents.slots.iter().map(|slot| slot.home).chain(homes.values().copied()) {
-            add(&mut contents.live, home);
-        }
-        contents.homes = homes;
+        let mut contents = Contents { state, purged, first, slots, homes, ..Contents::default() };
+        contents.weight = contents.slots.iter().map(|slot| u64::from(slot.home.length)).sum();
+        contents.enter(Arc::default());
         contents
+    }
+
+    /// Counts in that ledger from now on.
+    pub fn enter(&mut self, ledger: Arc<Ledger>) {
+        self.share = Share::of(ledger);
+        self.share.set_entries(self.slots.len());
+        let entries = self.slots.iter().map(|slot| slot.home);
+        self.share.add(entries.chain(self.homes.values().copied()));
     }
 
     pub fn state(&self) -> State {
@@ -209,6 +224,28 @@ impl Contents {
         self.slots.len()
     }
 
+    /// The first entry's position.
+    pub fn first(&self) -> Option<Position> {
+        self.slots.front().map(|slot| Position { term: slot.term, index: self.first })
+    }
+
+    /// The largest index behind which entries of at least `keep` bytes on disk are left.
+    pub fn purgeable(&self, keep: u64) -> Option<u64> {
+        if self.weight < keep {
+            return None;
+        }
+        let mut kept = 0;
+        let mut newest = self.slots.iter().rev();
+        let mut begin = self.end();
+        while kept < keep
+            && let Some(slot) = newest.next()
+        {
+            kept += u64::from(slot.home.length);
+            begin -= 1;
+        }
+        (begin > self.first).then(|| begin - 1)
+    }
+
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
@@ -244,6 +281,8 @@ impl Contents {
         }
         self.slots.push_back(Slot { term: record.position.term, home });
         self.cached.push_back(record);
+        self.weight += u64::from(home.length);
+        self.share.set_entries(self.slots.len());
     }
 
     /// How many entries stay when those behind `last` go.
@@ -267,34 +306,50 @@ impl Contents {
     pub fn truncate(&mut self, keep: usize) {
         let dropped = self.slots.split_off(keep.min(self.slots.len()));
         self.cached.truncate(self.cached.len().saturating_sub(dropped.len()));
-        dropped.into_iter().for_each(|slot| take(&mut self.live, slot.home));
+        self.bury(dropped);
     }
 
     /// Drops the entries up to and including `upto`, which becomes the floor.
     pub fn purge(&mut self, upto: Position, home: Home) {
         let dropped = upto.index.saturating_add(1).saturating_sub(self.first);
         let dropped = usize::try_from(dropped).unwrap_or(usize::MAX).min(self.slots.len());
-        for slot in self.slots.drain(..dropped) {
-            take(&mut self.live, slot.home);
-        }
-        self.first += dropped as u64;
+        let dropped: VecDeque<Slot> = self.slots.drain(..dropped).collect();
+        self.first += dropped.len() as u64;
+        self.bury(dropped);
         let uncached = self.cached.len().saturating_sub(self.slots.len());
         self.cached.drain(..uncached);
         self.purged = Some(upto);
         self.rehome(Mark::Floor, home);
     }
 
+    /// These slots are no longer there.
+    fn bury(&mut self, dropped: VecDeque<Slot>) {
+        let bytes: u64 = dropped.iter().map(|slot| u64::from(slot.home.length)).sum();
+        self.weight = self.weight.saturating_sub(bytes);
+        self.share.set_entries(self.slots.len());
+        self.share.bury(dropped.into_iter().map(|slot| slot.home));
+    }
+
     /// Forgets everything; no more is taken.
     pub fn remove(&mut self) {
+        self.share.clear();
         *self = Contents { removed: true, ..Contents::default() };
     }
 
     /// A mark has another live record.
     pub fn rehome(&mut self, mark: Mark, home: Home) {
-        add(&mut self.live, home);
+        self.share.add([home]);
         if let Some(before) = self.homes.insert(mark, home) {
-            take(&mut self.live, before);
+            self.share.bury([before]);
         }
+    }
+
+    /// A mark has another record, which says the same.
+    pub fn move_mark(&mut self, mark: Mark, home: Home) {
+        if let Some(before) = self.homes.insert(mark, home) {
+            self.share.move_out(before);
+        }
+        self.share.add([home]);
     }
 
     /// The batch is on disk, at `base` of the segment.
@@ -308,16 +363,18 @@ impl Contents {
         match effect {
             Effect::None | Effect::Released | Effect::Removed => {}
             Effect::Entries { first, last } => {
-                let end = last.saturating_add(1).min(self.end());
-                for index in (*first).max(self.first)..end {
-                    let at = (index - self.first) as usize;
-                    let Some(slot) = self.slots.get_mut(at) else { continue };
+                let from = (*first).max(self.first) - self.first;
+                let end = last.saturating_add(1).min(self.end()).saturating_sub(self.first);
+                let slots = self.slots.iter_mut().take(end as usize).skip(from as usize);
+                self.share.add(slots.filter_map(|slot| {
                     // An entry that took this one's index since then waits for its own batch.
-                    if matches!(slot.home.place, Place::Queued { batch: its, .. } if its == batch) {
+                    let its =
+                        matches!(slot.home.place, Place::Queued { batch: b, .. } if b == batch);
+                    its.then(|| {
                         slot.home = stored(slot.home);
-                        add(&mut self.live, slot.home);
-                    }
-                }
+                        slot.home
+                    })
+                }));
             }
             // A committed position is buffered outside the order of the queue, so it takes its
             // predecessor's place only here.
@@ -333,9 +390,9 @@ impl Contents {
                 let Some(at) = moved.index.checked_sub(self.first) else { return };
                 let Some(slot) = self.slots.get_mut(at as usize) else { return };
                 if slot.home == moved.from {
-                    take(&mut self.live, slot.home);
+                    self.share.move_out(slot.home);
                     slot.home = stored(moved.to);
-                    add(&mut self.live, slot.home);
+                    self.share.add([slot.home]);
                 }
             }),
         }
@@ -421,25 +478,9 @@ impl Contents {
         self.homes.get(&mark).and_then(|home| home.segment()) == Some(segment)
     }
 
-    /// Live bytes by segment; none is zero.
-    pub fn live(&self) -> &BTreeMap<u64, u64> {
-        &self.live
-    }
-}
-
-fn add(live: &mut BTreeMap<u64, u64>, home: Home) {
-    if let Some(segment) = home.segment() {
-        *live.entry(segment).or_default() += u64::from(home.length);
-    }
-}
-
-fn take(live: &mut BTreeMap<u64, u64>, home: Home) {
-    let Some(segment) = home.segment() else { return };
-    if let Some(bytes) = live.get_mut(&segment) {
-        *bytes = bytes.saturating_sub(u64::from(home.length));
-        if *bytes == 0 {
-            live.remove(&segment);
-        }
+    /// What is live, by segment.
+    pub fn share(&self) -> &Share {
+        &self.share
     }
 }
 

@@ -30,7 +30,7 @@ fn home_of(contents: &Contents, index: u64) -> Home {
 fn a_batch_gives_its_entries_their_place() {
     let contents = settled();
     assert_eq!(home_of(&contents, 3), stored(1, 1150, 10));
-    assert_eq!(contents.live(), &BTreeMap::from([(1, 150)]));
+    assert_eq!(contents.share().live(), &BTreeMap::from([(1, 150)]));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn an_entry_that_took_anothers_index_waits_for_its_own_batch() {
     assert_eq!(contents.cached.len(), 1, "what is not on disk stays in memory");
     contents.settle(&Effect::Entries { first: 2, last: 2 }, 8, 2, 512);
     assert_eq!(home_of(&contents, 2), stored(2, 552, 20));
-    assert_eq!(contents.live(), &BTreeMap::from([(1, 50), (2, 60)]));
+    assert_eq!(contents.share().live(), &BTreeMap::from([(1, 50), (2, 60)]));
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn entries_that_went_before_they_settled_count_nowhere() {
     contents.purge(position(1, 2), queued(8, 40, 0));
     contents.truncate(1);
     contents.settle(&Effect::Entries { first: 1, last: 4 }, 7, 1, 1000);
-    assert_eq!(contents.live(), &BTreeMap::from([(1, 50)]));
+    assert_eq!(contents.share().live(), &BTreeMap::from([(1, 50)]));
     contents.settle(&Effect::Mark(Mark::Floor, queued(8, 40, 0)), 8, 2, 512);
-    assert_eq!(contents.live(), &BTreeMap::from([(1, 50), (2, 40)]));
+    assert_eq!(contents.share().live(), &BTreeMap::from([(1, 50), (2, 40)]));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_copy_replaces_only_the_entry_it_was_made_of() {
     contents.settle(&effect, 9, 5, 512);
     assert_eq!(home_of(&contents, 2), stored(5, 552, 10));
     assert_eq!(home_of(&contents, 3), queued(10, 40, 10));
-    assert_eq!(contents.live(), &BTreeMap::from([(1, 50), (5, 50)]));
+    assert_eq!(contents.share().live(), &BTreeMap::from([(1, 50), (5, 50)]));
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn only_the_newest_vote_counts() {
     contents.rehome(Mark::Vote, queued(1, 40, 5));
     contents.rehome(Mark::Vote, queued(2, 40, 6));
     contents.settle(&Effect::Mark(Mark::Vote, queued(1, 40, 5)), 1, 1, 512);
-    assert!(contents.live().is_empty());
+    assert!(contents.share().live().is_empty());
     contents.settle(&Effect::Mark(Mark::Vote, queued(2, 40, 6)), 2, 3, 512);
-    assert_eq!(contents.live(), &BTreeMap::from([(3, 46)]));
+    assert_eq!(contents.share().live(), &BTreeMap::from([(3, 46)]));
     contents.rehome(Mark::Vote, queued(3, 40, 5));
-    assert!(contents.live().is_empty());
+    assert!(contents.share().live().is_empty());
 }
 
 #[test]
@@ -102,6 +102,29 @@ fn a_removed_log_takes_nothing_back() {
     contents.remove();
     contents.settle(&Effect::Mark(Mark::Committed, queued(9, 40, 5)), 9, 1, 512);
     contents.settle(&Effect::Entries { first: 1, last: 3 }, 7, 1, 512);
-    assert!(contents.live().is_empty());
+    assert!(contents.share().live().is_empty());
     assert!(contents.check_present().is_err());
+}
+
+#[test]
+fn as_much_is_kept_of_the_newest_as_is_asked_for() {
+    let mut contents = Contents::default();
+    assert_eq!(contents.purgeable(0), None);
+    for index in 5..=9 {
+        contents.push(record(1, index, 10 * index as usize), queued(7, 40, 10 * index as usize));
+    }
+    contents.settle(&Effect::Entries { first: 5, last: 7 }, 7, 1, 512);
+    // They weigh 90, 100, 110, 120 and 130 bytes, wherever they are.
+    for keep in 0..=560 {
+        let behind = |index: &u64| (*index + 1..=9).map(|index| 40 + 10 * index).sum::<u64>();
+        let expected = (5..=9).rev().find(|index| behind(index) >= keep);
+        assert_eq!(contents.purgeable(keep), expected, "{keep}");
+    }
+    contents.purge(position(1, 6), queued(8, 40, 0));
+    assert_eq!(contents.purgeable(250), Some(7));
+    assert_eq!(contents.purgeable(251), None);
+    contents.truncate(1);
+    assert_eq!((contents.purgeable(0), contents.purgeable(110)), (Some(7), None));
+    contents.purge(position(1, 7), queued(9, 40, 0));
+    assert_eq!(contents.purgeable(0), None);
 }

@@ -24,10 +24,11 @@ const READ_ATTEMPTS: usize = 16;
 ///
 /// Calls that change something take effect at once for [`Log::state`] and [`Log::read`], and are on
 /// stable storage when their [`Done`] is called with `Ok`, in the order in which they were made.
-/// `done` is called exactly once: on the writer's thread, or, when the call is refused, on the
+/// `done` is called exactly once: on a thread of the log, or, when the call is refused, on the
 /// caller's before the call returns. It should be brief: all groups wait for it. A refused call
 /// changes nothing. Every call may be refused with `Closed` when the log is closed or was removed,
-/// and with `StorageFull` or `Internal` once writing failed.
+/// and with `StorageFull` or `Internal` once writing failed. On a full disk nothing is refused, but
+/// `done` may be long in coming: see [`Wal::is_full`](super::Wal::is_full).
 #[derive(Clone)]
 pub struct Log {
     shared: Arc<Shared>,
@@ -55,9 +56,22 @@ impl Log {
         self.group.lock().state()
     }
 
-    /// Bytes of it that must be kept on disk, for whoever trims logs to a budget.
+    /// Bytes of it that must be kept on disk, for whoever trims logs to a budget. What is still queued
+    /// is not among them.
     pub fn live_bytes(&self) -> u64 {
-        self.group.lock().live().values().sum()
+        self.group.lock().share().bytes()
+    }
+
+    /// The number of its entries, those still queued among them.
+    pub fn entries(&self) -> u64 {
+        self.group.lock().count() as u64
+    }
+
+    /// How far it may be purged so that entries of at least `keep_bytes` on disk are left: the largest
+    /// such index, `None` when nothing can go. Takes time for the entries that are left, not for those
+    /// that go.
+    pub fn purgeable(&self, keep_bytes: u64) -> Option<u64> {
+        self.group.lock().purgeable(keep_bytes)
     }
 
     /// Adds entries. They can be read as soon as this returns, and are durable when `done` is called.
@@ -216,6 +230,7 @@ impl Log {
     pub(super) fn copy(&self, records: Vec<(Record, Home)>, done: Done) {
         let tag = self.group.tag;
         self.submit(done, |contents, batch| {
+            batch.mark_upkeep();
             let mut moved = Vec::with_capacity(records.len());
             for (record, from) in &records {
                 let index = record.position.index;
@@ -232,6 +247,7 @@ impl Log {
     pub(super) fn copy_mark(&self, mark: Mark, segment: u64, done: Done) {
         let tag = self.group.tag;
         self.submit(done, |contents, batch| {
+            batch.mark_upkeep();
             if !contents.mark_in(mark, segment) {
                 return Ok(Effect::None);
             }
@@ -246,7 +262,7 @@ impl Log {
                 (Mark::Floor, _, _, Some(purged)) => batch.push_frame(&floor(tag, purged)),
                 _ => return Err(Error::internal("a log holds the place of a mark it has not")),
             };
-            contents.rehome(mark, home);
+            contents.move_mark(mark, home);
             Ok(Effect::Mark(mark, home))
         });
     }

@@ -13,31 +13,41 @@
 //! the newest entries and to the files for the others (`read`), where every record carries a
 //! checksum and says whose it is.
 //!
-//! On disk the log is a row of `segment` files of equal size, filled one after the other with
-//! `batch`es: all that went out with one sync, under one number and one checksum. When the log is
-//! opened, `recovery` plays the batches back and rebuilds the groups' memory (`replay`). The last
-//! batch may be torn by a power failure, but nobody was told that it was written, so it is left out.
-//! A damaged batch with a good one behind it is another matter: something acknowledged is lost, and
-//! the log refuses to open with `Corruption` rather than serve less than it promised. Opening never
-//! writes behind a torn end but begins a fresh segment.
+//! On disk the log is a row of `segment` files, filled one after the other with `batch`es: all that
+//! went out with one sync, under one number and one checksum. When the log is opened, `recovery`
+//! has `scan` play the batches back and rebuilds the groups' memory (`replay`). The last batch may be
+//! torn by a power failure, but nobody was told that it was written, so it is left out. A damaged
+//! batch with a good one behind it is another matter: something acknowledged is lost, and the log
+//! refuses to open with `Corruption` rather than serve less than it promised. So that there is a good
+//! one behind the last as well, the writer leaves an empty batch there, the *stamp*, whenever nothing
+//! waits. Opening goes on in a fresh segment, never behind what may be torn. `inspect` reads the log of
+//! a stopped node with the same code, and changes nothing.
 //!
 //! Entries that were purged or replaced stay in their files until the `keeper`, a second thread,
 //! frees the oldest segment as a whole. What is still alive in it is written again at the end of the
-//! log first, when that is little, so that an idle group does not keep everyone's segments. The keeper
-//! also prepares the next segment, filled with zeroes ahead of time: syncing into a file that exists is
-//! nearly twice as fast as growing one.
+//! log first, when that is little or when the segments hold too much garbage, so that an idle group
+//! does not keep everyone's segments; the `ledger` counts what is alive where. The keeper also prepares
+//! the next segment, filled with zeroes ahead of time: syncing into a file that exists is nearly twice as
+//! fast as growing one.
 //!
-//! A failed write or sync is final: after it nobody can know what is on disk. Everyone who waits and
-//! everyone who comes gets the error, `StorageFull` for a full disk, until the log is closed and opened
-//! again, which finds out what is there. All file calls go through [`disk`], so that tests can
-//! make them fail and forget.
+//! No segment is written to before all its bytes are allocated, so a disk that is full is found out
+//! where nothing is lost by it: when the next segment is made. That is no failure (`room`). Half a
+//! segment is left at that moment, for votes, truncations and purges; a batch that needs more waits
+//! until the keeper has found room or freed a segment.
+//!
+//! A failed write or sync is final, even for want of space: after it nobody can know what is on disk.
+//! Everyone who waits and everyone who comes gets the error, until the log is closed and opened
+//! again, in the same process or another, which finds out what is there. All file calls go through
+//! [`disk`], so that tests can make them fail and forget.
 //!
 //! `docs/format.md` describes every byte.
 
 mod batch;
 pub mod disk;
 mod group;
+mod inspect;
 mod keeper;
+mod ledger;
 mod log;
 mod options;
 mod queue;
@@ -45,10 +55,12 @@ mod read;
 mod record;
 mod recovery;
 mod replay;
+mod room;
+mod scan;
 mod segment;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,14 +70,18 @@ use parking_lot::Mutex;
 
 use crate::types::{Error, Kind, Result};
 
+use batch::Op;
 use disk::{Disk, RealDisk};
 use group::{Contents, Effect, Group};
 use keeper::{Keeper, Signals};
-use queue::Queue;
+use ledger::Ledger;
+use queue::{Failure, Queue};
+use room::Room;
 use segment::Segments;
 use writer::Writer;
 
 pub use group::State;
+pub use inspect::{End, GroupLog, Inspection, inspect, inspect_on};
 pub use log::Log;
 pub use options::Options;
 pub use record::{Position, Record, Tag};
@@ -78,10 +94,17 @@ pub type Done = Box<dyn FnOnce(Result<()>) + Send>;
 pub struct Usage {
     /// The number of segments.
     pub segments: usize,
-    /// Their size together, in bytes, without spare files.
+    /// Their size together, in bytes, without spare files. All of it is taken on disk.
     pub bytes: u64,
-    /// Bytes of records in them that must be kept.
+    /// Bytes of the files that wait to become segments.
+    pub spare_bytes: u64,
+    /// Bytes of records in the segments that must be kept.
     pub live_bytes: u64,
+    /// Bytes of the segments that are neither alive nor still to be written:
+    /// [`Options::garbage_bytes`] bounds them.
+    pub garbage_bytes: u64,
+    /// Live entries of all groups, those still queued among them.
+    pub entries: u64,
 }
 
 /// The log of a node. Cheap to clone; thread-safe. It is closed by [`Wal::close`], or when the last
@@ -99,6 +122,8 @@ struct Shared {
     options: Options,
     queue: Queue,
     segments: Segments,
+    ledger: Arc<Ledger>,
+    room: Room,
     keeper: Signals,
     /// Locked before any group.
     groups: Mutex<HashMap<Tag, Arc<Group>>>,
@@ -135,16 +160,25 @@ impl Wal {
     pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Wal> {
         options.check()?;
         let found = recovery::recover(&*disk, dir, options.segment_bytes)?;
-        let group = |(tag, contents)| (tag, Arc::new(Group::new(tag, contents)));
+        let ledger = Arc::new(Ledger::default());
+        let group = |(tag, mut contents): (Tag, Contents)| {
+            contents.enter(ledger.clone());
+            (tag, Arc::new(Group::new(tag, contents)))
+        };
+        let groups = found.groups.into_iter().map(group).collect();
         let shared = Arc::new(Shared {
             disk,
             dir: dir.to_owned(),
             queue: Queue::new(options.batch_bytes, options.queue_bytes),
             options,
             segments: Segments::new(found.segments, found.spares, found.next_segment),
+            ledger,
+            room: Room::default(),
             keeper: Signals::default(),
-            groups: Mutex::new(found.groups.into_iter().map(group).collect()),
+            groups: Mutex::new(groups),
         });
+        // Of what was found, anything may be garbage that was never tidied up.
+        shared.ledger.stir(shared.segments.total().1);
         let writer = Writer::new(shared.clone(), found.next_segment, found.next_sequence);
         let keeper = Keeper::new(shared.clone(), found.next_spare);
         let writer = spawn("distkv-wal", move || writer.run())?;
@@ -168,7 +202,7 @@ impl Wal {
         let shared = &self.owner.shared;
         shared.queue.check()?;
         let mut groups = shared.groups.lock();
-        let new = || Arc::new(Group::new(tag, Contents::default()));
+        let new = || Arc::new(Group::new(tag, Contents::blank(shared.ledger.clone())));
         let group = groups.entry(tag).or_insert_with(new).clone();
         Ok(Log::new(shared.clone(), group))
     }
@@ -189,18 +223,44 @@ impl Wal {
         self.owner.shared.queue.pressure()
     }
 
-    /// How much disk the log takes, for whoever trims logs to a budget.
+    /// Whether the disk had no room for another segment when the log last looked, which it does four
+    /// times a second until there is. Nothing is refused then: what was allocated before, half a
+    /// segment as a rule, goes on being written, and what needs more waits for room or for the end of
+    /// the log. Whoever proposes new entries should ask first and answer `StorageFull`, so that what
+    /// is left is there for votes and purges. It ends by itself, when room is given back or when
+    /// purges free segments.
+    pub fn is_full(&self) -> bool {
+        self.owner.shared.room.is_full()
+    }
+
+    /// What the log failed with, if it did. It takes no more writes then: close it and open it again,
+    /// which finds out what is on disk.
+    pub fn failure(&self) -> Option<Error> {
+        self.owner.shared.queue.failure()
+    }
+
+    /// How much disk the log takes, for whoever trims logs to a budget. Cheap, however many groups
+    /// there are.
     pub fn usage(&self) -> Usage {
         let shared = &self.owner.shared;
-        let (segments, bytes) = shared.segments.total(0);
-        Usage { segments, bytes, live_bytes: shared.live().values().sum() }
+        let (segments, bytes) = shared.segments.total();
+        Usage {
+            segments,
+            bytes,
+            spare_bytes: shared.segments.spares().1,
+            live_bytes: shared.ledger.bytes(),
+            garbage_bytes: shared.garbage(),
+            entries: shared.ledger.entries(),
+        }
     }
 
     /// Writes and syncs what is queued, then ends the threads. Every later call answers `Closed`, and
-    /// so does another `close` what the first one did.
+    /// another `close` what the first one did. On a full disk it does not wait for room: what needs
+    /// more than there is is answered `StorageFull`.
     ///
     /// # Errors
-    /// What the log failed with, if it did; `WouldDeadlock` in a callback of the log.
+    /// What the log failed with, if it did; `StorageFull` when the disk had no room for something that
+    /// was queued; `WouldDeadlock` in a callback of the log.
     pub fn close(&self) -> Result<()> {
         self.owner.close()
     }
@@ -210,6 +270,7 @@ impl Owner {
     fn close(&self) -> Result<()> {
         self.shared.keeper.stop();
         self.shared.queue.close();
+        self.shared.room.end();
         if self.ids.contains(&thread::current().id()) {
             return Err(Error::new(
                 Kind::WouldDeadlock,
@@ -242,15 +303,20 @@ impl Shared {
         self.groups.lock().values().cloned().collect()
     }
 
-    /// Live bytes by segment, over all groups.
-    fn live(&self) -> BTreeMap<u64, u64> {
-        let mut live = BTreeMap::new();
-        for group in self.groups() {
-            for (segment, bytes) in group.lock().live() {
-                *live.entry(*segment).or_default() += *bytes;
-            }
+    /// Bytes of the segments that are neither alive nor still to be written.
+    fn garbage(&self) -> u64 {
+        let used = self.segments.total().1.saturating_sub(self.segments.rest());
+        used.saturating_sub(self.ledger.bytes())
+    }
+
+    /// Stops all writing and tells everyone who waits, these among them.
+    fn fail(&self, error: &Error, ops: Vec<Op>) {
+        tracing::error!(%error, "the log failed and takes no more writes");
+        let (failure, waiting) = self.queue.fail(Failure::new(error));
+        self.room.end();
+        for op in ops.into_iter().chain(waiting) {
+            op.tell(Err(failure.error()));
         }
-        live
     }
 
     /// Calls back when everything queued so far is durable, and a batch made after this call.
@@ -259,6 +325,7 @@ impl Shared {
         let added = self.queue.open().and_then(|queue| {
             queue.add(None, &mut done, |batch| {
                 batch.force();
+                batch.mark_upkeep();
                 Ok(Effect::None)
             })
         });
@@ -277,6 +344,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 #[cfg(test)]
 mod fake_disk;
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 #[path = "wal_test.rs"]

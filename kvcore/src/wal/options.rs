@@ -18,9 +18,13 @@ pub struct Options {
     pub queue_bytes: usize,
     /// A batch takes no more operations once it is that large, in bytes. Default 4 MiB.
     pub batch_bytes: usize,
-    /// When the segments together are larger than this and less than half of their bytes are alive,
-    /// the oldest are emptied. Default 1 GiB.
-    pub max_bytes: u64,
+    /// The most bytes of the segments that may be garbage: neither alive, nor still to be written. As
+    /// long as there is more, what is alive in the oldest segment is written again at the end of the
+    /// log, and its file is freed. So what an old entry that is kept pins on disk has this bound, but for
+    /// what no packing avoids: at the end of each segment there is no room for another batch. The less it
+    /// is beside what is alive, the more often that is written again: (live bytes) / (this) times for
+    /// each byte of garbage. Less than two segments count as two. Default 1 GiB.
+    pub garbage_bytes: u64,
 }
 
 impl Default for Options {
@@ -30,12 +34,17 @@ impl Default for Options {
             cache_bytes: 64 * MIB,
             queue_bytes: 64 * MIB,
             batch_bytes: 4 * MIB,
-            max_bytes: 1024 * MIB as u64,
+            garbage_bytes: 1024 * MIB as u64,
         }
     }
 }
 
 impl Options {
+    /// The garbage that there may be, in bytes.
+    pub(super) fn garbage_bound(&self) -> u64 {
+        self.garbage_bytes.max(2 * self.segment_bytes)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if !(4096..=1 << 30).contains(&self.segment_bytes) {
             return Err(Error::new(Kind::InvalidArgument, "a log segment has 4 KiB to 1 GiB")

@@ -136,6 +136,12 @@ impl Queue {
         }
     }
 
+    /// Whether the writer would have to wait for something to do.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.batches.is_empty() && matches!(state.phase, Phase::Open)
+    }
+
     /// Waits for something to do.
     pub fn next(&self) -> Next {
         let mut state = self.state.lock();
@@ -191,14 +197,20 @@ impl Queue {
         self.wake.notify_all();
     }
 
-    /// Takes no more operations, ever; returns those that waited.
-    pub fn fail(&self, failure: Failure) -> Vec<Op> {
+    /// Takes no more operations, ever; returns why, which is what it failed with first, and those that
+    /// waited.
+    pub fn fail(&self, failure: Failure) -> (Failure, Vec<Op>) {
         let mut state = self.state.lock();
-        state.phase = Phase::Failed(failure);
+        let failure = match &state.phase {
+            Phase::Failed(first) => first.clone(),
+            Phase::Open | Phase::Closing => failure,
+        };
+        state.phase = Phase::Failed(failure.clone());
         self.is_open.store(false, Ordering::Release);
         state.committed.clear();
         self.wake.notify_all();
-        std::mem::take(&mut state.batches).into_iter().flat_map(|batch| batch.ops).collect()
+        let batches = std::mem::take(&mut state.batches);
+        (failure, batches.into_iter().flat_map(|batch| batch.ops).collect())
     }
 
     /// What the log failed with.

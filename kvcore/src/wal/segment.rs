@@ -104,8 +104,10 @@ pub(super) struct Segment {
     pub number: u64,
     pub file: Arc<dyn DiskFile>,
     pub path: PathBuf,
-    /// Bytes it takes, or may come to take, on disk.
+    /// Bytes it takes on disk.
     pub size: u64,
+    /// The ledger's churn when it was begun; 0 when that was before the log was opened.
+    pub churn: u64,
 }
 
 /// A file that waits to become a segment: zeroes, or a segment that nobody needs any more.
@@ -122,6 +124,8 @@ pub(super) struct Segments {
     known: RwLock<Known>,
     /// The oldest segment that must be there; every batch says so.
     oldest: AtomicU64,
+    /// Bytes of the active segment that are not written yet.
+    rest: AtomicU64,
     spares: Mutex<VecDeque<Spare>>,
 }
 
@@ -138,6 +142,7 @@ impl Segments {
         let oldest = found.keys().next().copied().unwrap_or(next);
         Segments {
             oldest: AtomicU64::new(oldest),
+            rest: AtomicU64::new(0),
             known: RwLock::new(Known { by_number: found, active: next }),
             spares: Mutex::new(spares),
         }
@@ -177,11 +182,20 @@ impl Segments {
         self.known.write().by_number.remove(&number);
     }
 
-    /// How many there are, and their bytes together, each counted as `least` at least.
-    pub fn total(&self, least: u64) -> (usize, u64) {
+    /// How many there are, and their bytes together.
+    pub fn total(&self) -> (usize, u64) {
         let known = self.known.read();
-        let sizes = known.by_number.values().map(|segment| segment.size.max(least));
-        (known.by_number.len(), sizes.sum())
+        (known.by_number.len(), known.by_number.values().map(|segment| segment.size).sum())
+    }
+
+    /// Bytes of the active segment that are not written yet.
+    pub fn rest(&self) -> u64 {
+        self.rest.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of the active segment are not written yet.
+    pub fn set_rest(&self, bytes: u64) {
+        self.rest.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes a spare of at least that size.
@@ -191,14 +205,20 @@ impl Segments {
         spares.remove(at)
     }
 
+    /// Whether there is a spare of at least that size.
+    pub fn has_spare(&self, size: u64) -> bool {
+        self.spares.lock().iter().any(|spare| spare.size >= size)
+    }
+
     /// Adds a spare.
     pub fn add_spare(&self, spare: Spare) {
         self.spares.lock().push_back(spare);
     }
 
-    /// How many spares there are.
-    pub fn spares(&self) -> usize {
-        self.spares.lock().len()
+    /// How many spares there are, and their bytes together.
+    pub fn spares(&self) -> (usize, u64) {
+        let spares = self.spares.lock();
+        (spares.len(), spares.iter().map(|spare| spare.size).sum())
     }
 }
 

@@ -3,6 +3,15 @@
 //! Batch n+1 is written only when batch n is durable, so at most the last batch on disk can be torn.
 //! The first failed write or sync ends all writing: after a failed sync nobody knows what is on disk,
 //! and a second sync that succeeds would prove nothing.
+//!
+//! When nothing waits, an empty batch, the *stamp*, is written behind the last one, without a sync and
+//! after everybody was told. It is written only because the batch before it is durable, so whoever
+//! finds it knows that a bad batch before it is damage and no torn write. Nothing is lost with it: the
+//! next batch takes its number and its place. It needs one sector, which no other batch may have of a
+//! segment, so there is always room for it.
+//!
+//! A segment is written to only when all its bytes are allocated. Where there is no room for another
+//! one the writer waits, see `room`.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,15 +19,18 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::Shared;
-use super::batch::{Batch, Op, Stamp};
+use super::batch::{ALIGNMENT, Batch, Label};
 use super::disk::DiskFile;
 use super::group::{Effect, Group, Mark};
-use super::queue::{Failure, Next};
+use super::queue::Next;
 use super::segment::{DATA_START, Segment, SegmentHeader, Spare, fresh_path, segment_path};
-use crate::types::{Error, Result};
+use crate::types::{Error, Kind, Result};
 
 /// What keeping one entry in memory costs beside its payload, about, in bytes.
 const ENTRY_OVERHEAD: usize = 128;
+
+/// What a stamp takes in a segment, in bytes.
+const STAMP_BYTES: u64 = ALIGNMENT as u64;
 
 /// The writer's own state.
 #[derive(Debug)]
@@ -38,6 +50,14 @@ struct Active {
     segment: Arc<Segment>,
     offset: u64,
     spare_asked: bool,
+    /// Whether nothing was written since the last stamp.
+    stamped: bool,
+}
+
+impl Active {
+    fn has_room_for(&self, bytes: u64) -> bool {
+        self.offset + bytes + STAMP_BYTES <= self.segment.size
+    }
 }
 
 #[derive(Debug)]
@@ -45,6 +65,13 @@ struct Recent {
     group: Weak<Group>,
     last: u64,
     bytes: usize,
+}
+
+/// Where a batch was written.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    segment: u64,
+    offset: u32,
 }
 
 impl Writer {
@@ -63,21 +90,26 @@ impl Writer {
     /// Writes until the queue is closed and empty, or something fails.
     pub fn run(mut self) {
         let shared = self.shared.clone();
-        if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
-            fail(&shared, &Error::internal("the writer of the log panicked"), Vec::new());
+        match catch_unwind(AssertUnwindSafe(|| self.work())) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => shared.fail(&error, Vec::new()),
+            Err(_) => shared.fail(&Error::internal("the writer of the log panicked"), Vec::new()),
         }
     }
 
-    fn work(&mut self) {
+    fn work(&mut self) -> Result<()> {
         loop {
+            if self.shared.queue.is_idle() {
+                self.stamp()?;
+            }
             match self.shared.queue.next() {
                 Next::Batch(batch) => {
                     if !self.handle(batch) {
-                        return;
+                        return Ok(());
                     }
                 }
                 Next::Closed => return self.close(),
-                Next::Failed => return,
+                Next::Failed => return Ok(()),
             }
         }
     }
@@ -88,14 +120,25 @@ impl Writer {
         let ops = std::mem::take(&mut batch.ops);
         let number = batch.number;
         if batch.is_empty() {
-            ops.into_iter().for_each(|op| tell(op, Ok(())));
+            ops.into_iter().for_each(|op| op.tell(Ok(())));
             self.shared.queue.finished(queued, batch.into_buffer());
             return true;
         }
-        let (segment, base) = match self.write(&mut batch) {
-            Ok(place) => place,
+        let written = match self.write(&mut batch) {
+            Ok(Some(written)) => written,
+            Ok(None) if ops.iter().all(|op| op.done.is_none()) => {
+                // Committed positions only, which may be lost.
+                self.shared.queue.finished(queued, batch.into_buffer());
+                return true;
+            }
+            Ok(None) => {
+                let error = "the log was closed before the disk had room for what was waiting";
+                let error = Error::new(Kind::StorageFull, error);
+                self.shared.fail(&error, ops);
+                return false;
+            }
             Err(error) => {
-                fail(&self.shared, &error, ops);
+                self.shared.fail(&error, ops);
                 return false;
             }
         };
@@ -105,9 +148,9 @@ impl Writer {
         });
         for op in ops {
             if let Some(group) = &op.group {
-                self.settle(group, &op.effect, number, segment, base);
+                self.settle(group, &op.effect, number, written);
             }
-            tell(op, Ok(()));
+            op.tell(Ok(()));
         }
         self.evict();
         if released {
@@ -116,9 +159,9 @@ impl Writer {
         true
     }
 
-    fn settle(&mut self, group: &Arc<Group>, effect: &Effect, batch: u64, segment: u64, base: u32) {
+    fn settle(&mut self, group: &Arc<Group>, effect: &Effect, batch: u64, written: Written) {
         let mut contents = group.lock();
-        contents.settle(effect, batch, segment, base);
+        contents.settle(effect, batch, written.segment, written.offset);
         if let Effect::Entries { first, last } = effect {
             let bytes = contents.weight(*first, *last, ENTRY_OVERHEAD);
             self.recent.push_back(Recent { group: Arc::downgrade(group), last: *last, bytes });
@@ -137,66 +180,159 @@ impl Writer {
         }
     }
 
-    /// Writes a batch durably; its segment and offset.
-    fn write(&mut self, batch: &mut Batch) -> Result<(u64, u32)> {
+    /// Writes a batch durably; where. `None` when the log was closed before there was room.
+    fn write(&mut self, batch: &mut Batch) -> Result<Option<Written>> {
         let bytes = batch.stored_bytes() as u64;
-        let active = match self.active.take() {
-            Some(active) if active.offset + bytes <= active.segment.size => active,
-            _ => self.begin_segment(bytes)?,
+        if self.active.as_ref().is_none_or(|active| !active.has_room_for(bytes)) {
+            match self.begin_segment(bytes)? {
+                Some(active) => {
+                    self.leave_segment(batch);
+                    self.active = Some(active);
+                }
+                None => return Ok(None),
+            }
+        }
+        let (shared, sequence) = (&self.shared, self.next_sequence);
+        let Some(active) = &mut self.active else {
+            return Err(Error::internal("the log has no segment to write to"));
         };
-        let active = self.active.insert(active);
-        let offset = active.offset;
-        let number = active.segment.number;
-        let (sequence, oldest) = (self.next_sequence, self.shared.segments.oldest());
-        let stored = batch.finish(Stamp { sequence, oldest, segment: number, offset });
-        let failed = |error| failed(error, "writing", &active.segment.path);
-        active.segment.file.write_all_at(stored, offset).map_err(failed)?;
-        active.segment.file.sync_data().map_err(failed)?;
-        self.next_sequence += 1;
+        let upkeep = batch.is_upkeep();
+        active.put(batch, sequence, shared.segments.oldest())?;
+        active.segment.file.sync_data().map_err(|error| active.failed(error))?;
+        let (segment, offset) = (active.segment.number, active.offset as u32);
         active.offset += bytes;
+        active.stamped = false;
+        self.next_sequence += 1;
+        shared.segments.set_rest(active.segment.size - active.offset);
+        if !upkeep {
+            shared.ledger.stir(bytes);
+        }
         if active.offset > active.segment.size / 2 && !active.spare_asked {
             active.spare_asked = true;
-            self.shared.keeper.prepare();
+            shared.keeper.prepare();
         }
-        Ok((number, offset as u32))
+        Ok(Some(Written { segment, offset }))
     }
 
-    /// Makes the next segment, with room for a batch of that many bytes. It gets its name only when
-    /// its header is durable, so a header that cannot be read is never an accident of a crash.
-    fn begin_segment(&mut self, bytes: u64) -> Result<Active> {
-        let Shared { disk, dir, options, segments, .. } = &*self.shared;
-        let number = self.next_segment;
-        let size = options.segment_bytes.max(DATA_START + bytes);
-        let path = segment_path(dir, number);
-        let Spare { file, path: before, size } = match segments.take_spare(size) {
+    /// What is not written of the segment so far never will be, for want of room for this batch.
+    fn leave_segment(&mut self, batch: &Batch) {
+        if let Some(active) = self.active.take()
+            && !batch.is_upkeep()
+        {
+            self.shared.ledger.stir(active.segment.size - active.offset);
+        }
+    }
+
+    /// Writes the stamp, unless it is there.
+    fn stamp(&mut self) -> Result<()> {
+        if let Some(active) = self.active.as_mut().filter(|active| !active.stamped) {
+            let oldest = self.shared.segments.oldest();
+            active.put(&mut Batch::new(0, Vec::new()), self.next_sequence, oldest)?;
+            active.stamped = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the next segment, with room for a batch of that many bytes; `None` when the log was closed
+    /// before the disk had room.
+    fn begin_segment(&mut self, bytes: u64) -> Result<Option<Active>> {
+        let needed = DATA_START + bytes + STAMP_BYTES;
+        let size = self.shared.options.segment_bytes.max(needed);
+        loop {
+            let finds = self.shared.room.finds();
+            if let Some(file) = unless_full(self.take_file(size))?
+                && let Some(active) = self.name_segment(file)?
+            {
+                return Ok(Some(active));
+            }
+            self.stamp()?;
+            self.shared.room.want(size);
+            self.shared.keeper.prepare();
+            if !self.shared.room.wait(finds) {
+                self.sync_stamp()?;
+                return Ok(None);
+            }
+        }
+    }
+
+    /// A file that a segment can be made of, all its bytes allocated.
+    fn take_file(&self, size: u64) -> Result<Spare> {
+        let Shared { disk, dir, segments, .. } = &*self.shared;
+        let spare = match segments.take_spare(size) {
             Some(spare) => spare,
             None => {
-                let fresh = fresh_path(dir, number);
-                let file =
-                    disk.create(&fresh).map_err(|error| failed(error, "creating", &fresh))?;
-                Spare { file, path: fresh, size }
+                let path = fresh_path(dir, self.next_segment);
+                let file = disk.create(&path).map_err(|error| failed(error, "creating", &path))?;
+                Spare { file, path, size }
             }
         };
-        let header = SegmentHeader { number, first_sequence: self.next_sequence }.encode();
-        write_header(&*file, &header).map_err(|error| failed(error, "writing", &before))?;
-        disk.rename(&before, &path).map_err(|error| failed(error, "naming", &path))?;
-        disk.sync_dir(dir).map_err(|error| failed(error, "naming", &path))?;
-        self.next_segment += 1;
-        let segment = Arc::new(Segment { number, file, path, size });
-        segments.activate(segment.clone());
-        self.shared.keeper.tidy();
-        Ok(Active { segment, offset: DATA_START, spare_asked: false })
+        if let Err(error) = spare.file.allocate(spare.size) {
+            // A part of a segment would only keep the disk full.
+            let removed = disk.remove(&spare.path);
+            removed.map_err(|error| failed(error, "removing", &spare.path))?;
+            return Err(failed(error, "allocating", &spare.path));
+        }
+        Ok(spare)
     }
 
-    /// Ends a clean run with an empty batch: behind it, damage to the last one that says something is
-    /// told from a torn write.
-    fn close(&mut self) {
-        if self.active.is_none() {
-            return;
+    /// Makes the file the active segment; `None`, with the file among the spares, when the disk is too full
+    /// to name it. It gets its name only when its header is durable, so a header that cannot be read is
+    /// never an accident of a crash.
+    fn name_segment(&mut self, spare: Spare) -> Result<Option<Active>> {
+        let Shared { disk, dir, segments, ledger, .. } = &*self.shared;
+        let number = self.next_segment;
+        let path = segment_path(dir, number);
+        let header = SegmentHeader { number, first_sequence: self.next_sequence }.encode();
+        let written = write_header(&*spare.file, &header);
+        written.map_err(|error| failed(error, "writing", &spare.path))?;
+        let named = disk.rename(&spare.path, &path);
+        if unless_full(named.map_err(|error| failed(error, "naming", &path)))?.is_none() {
+            segments.add_spare(spare);
+            return Ok(None);
         }
-        if let Err(error) = self.write(&mut Batch::new(0, Vec::new())) {
-            fail(&self.shared, &error, Vec::new());
+        disk.sync_dir(dir).map_err(|error| failed(error, "naming", &path))?;
+        self.next_segment += 1;
+        let Spare { file, size, .. } = spare;
+        let segment = Arc::new(Segment { number, file, path, size, churn: ledger.churn() });
+        segments.activate(segment.clone());
+        segments.set_rest(size - DATA_START);
+        self.shared.keeper.tidy();
+        Ok(Some(Active { segment, offset: DATA_START, spare_asked: false, stamped: true }))
+    }
+
+    /// Ends a clean run with a durable stamp.
+    fn close(&mut self) -> Result<()> {
+        self.stamp()?;
+        self.sync_stamp()
+    }
+
+    fn sync_stamp(&self) -> Result<()> {
+        match &self.active {
+            Some(active) => active.segment.file.sync_data().map_err(|error| active.failed(error)),
+            None => Ok(()),
         }
+    }
+}
+
+impl Active {
+    /// Writes a batch behind the last one.
+    fn put(&self, batch: &mut Batch, sequence: u64, oldest: u64) -> Result<()> {
+        let (segment, offset) = (self.segment.number, self.offset);
+        let stored = batch.finish(Label { sequence, oldest, segment, offset });
+        self.segment.file.write_all_at(stored, offset).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        failed(error, "writing", &self.segment.path)
+    }
+}
+
+/// Nothing, when the disk has no room for it.
+fn unless_full<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == Kind::StorageFull => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -212,20 +348,6 @@ fn failed(error: std::io::Error, what: &str, path: &Path) -> Error {
         .because(error)
 }
 
-/// Stops all writing and tells everyone who waits.
-fn fail(shared: &Shared, error: &Error, ops: Vec<Op>) {
-    tracing::error!(%error, "the log failed and takes no more writes");
-    let failure = Failure::new(error);
-    let waiting = shared.queue.fail(failure.clone());
-    for op in ops.into_iter().chain(waiting) {
-        tell(op, Err(failure.error()));
-    }
-}
-
-/// Calls back. A panic there must not end the writer, which serves everyone.
-fn tell(op: Op, result: Result<()>) {
-    let Some(waiter) = op.done else { return };
-    if catch_unwind(AssertUnwindSafe(|| (waiter.0)(result))).is_err() {
-        tracing::error!("a callback of the log panicked");
-    }
-}
+#[cfg(test)]
+#[path = "writer_test.rs"]
+mod tests;
