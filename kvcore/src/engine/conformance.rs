@@ -39,12 +39,13 @@ pub(super) fn suite(open: impl Fn() -> Arc<dyn Engine>) {
     view_outlives(open());
     println!("check: random batches against a model");
     model(&open);
+    super::conformance_runs::suite(&|| open());
 }
 
 fn write(engine: &dyn Engine, build: impl FnOnce(&mut Batch)) {
     let mut batch = Batch::new();
     build(&mut batch);
-    engine.write(batch).unwrap();
+    engine.write(&batch).unwrap();
 }
 
 fn everything() -> Range<Vec<u8>> {
@@ -69,7 +70,7 @@ fn empty_engine(engine: &dyn Engine) {
     assert_eq!(get(engine, b"key"), None);
     assert_eq!(engine.get_persisted(Family::Meta, b"key").unwrap(), None);
     assert_eq!(scan(engine.view().unwrap().as_ref(), Family::Data, everything(), false), []);
-    engine.write(Batch::new()).unwrap();
+    engine.write(&Batch::new()).unwrap();
     engine.flush().unwrap();
 }
 
@@ -374,7 +375,7 @@ fn model(open: &impl Fn() -> Arc<dyn Engine>) {
                 for step in steps {
                     apply(step, &mut batch, &mut model);
                 }
-                engine.write(batch).unwrap();
+                engine.write(&batch).unwrap();
                 if flush {
                     engine.flush().unwrap();
                     for ((family, key), value) in &model {

@@ -238,7 +238,7 @@ mod tests {
                 batch.put(Family::Meta, applied(*group), "applied");
                 batch.put(Family::Meta, session(*group, SessionId(u64::MAX), 1), "answer");
             }
-            engine.write(batch).unwrap();
+            engine.write(&batch).unwrap();
             let view: Arc<dyn View> = engine.view().unwrap();
             let mut found = replicas(view.as_ref()).unwrap();
             prop_assert_eq!(found.len(), groups.len());
@@ -269,7 +269,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.put(Family::Meta, applied(GroupId::Partition(PartitionId(1))), "left over");
         batch.put(Family::Meta, replica(GroupId::Partition(PartitionId(2))), "here");
-        engine.write(batch).unwrap();
+        engine.write(&batch).unwrap();
         let found = replicas(engine.view().unwrap().as_ref()).unwrap();
         assert_eq!(found, [(GroupId::Partition(PartitionId(2)), Bytes::from("here"))]);
     }

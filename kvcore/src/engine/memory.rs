@@ -6,24 +6,31 @@
 
 use std::fmt;
 use std::ops::{Bound, Range};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::OrdMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::page::Page;
-use super::{Batch, Engine, Family, Operation, View};
+use super::run::{Inspection, Walk, disjoint};
+use super::{Batch, Content, Engine, Family, Operation, Ranges, Run, Runs, View, packed};
 use crate::types::{Error, Kind, Result};
 
 /// What a pair takes beside its bytes, estimated: two handles in a tree node that is two thirds full,
 /// and the allocator's and reference counter's share for two buffers.
 const PAIR_OVERHEAD: usize = 176;
 
+/// About how many bytes of keys and values one run carries.
+const RUN_BYTES: usize = 1024 * 1024;
+
 /// An engine in memory with a byte budget. Reads and views never wait for each other; writes are
-/// applied one at a time.
+/// applied one at a time, and an import is one of them.
 pub struct MemoryEngine {
     families: RwLock<Families>,
+    /// Held by whoever changes the families, so that a long change can be made on a copy.
+    writer: Mutex<()>,
     limit_bytes: usize,
 }
 
@@ -36,12 +43,23 @@ impl MemoryEngine {
     /// [`Family::Meta`], although they count: a delete is remembered by one, and refusing it would
     /// leave a full engine with no way out. Their number is bounded by the limits on sessions.
     pub fn new(limit_bytes: usize) -> MemoryEngine {
-        MemoryEngine { families: RwLock::new(Families::default()), limit_bytes }
+        let families = RwLock::new(Families::default());
+        MemoryEngine { families, writer: Mutex::new(()), limit_bytes }
     }
 
     /// The bytes held, as counted against the limit.
     pub fn bytes(&self) -> usize {
         self.families.read().bytes()
+    }
+
+    /// Whether what is held may become `next`.
+    fn admit(&self, families: &Families, next: &Families) -> Result<()> {
+        if next.bytes() > self.limit_bytes && next.data.bytes > families.data.bytes {
+            return Err(Error::new(Kind::Overloaded, "the memory for data is used up")
+                .with("bytes", next.bytes())
+                .with("limit", self.limit_bytes));
+        }
+        Ok(())
     }
 }
 
@@ -63,24 +81,25 @@ impl Engine for MemoryEngine {
         self.get(family, key)
     }
 
-    fn write(&self, batch: Batch) -> Result<()> {
+    fn write(&self, batch: &Batch) -> Result<()> {
+        let _alone = self.writer.lock();
         let mut families = self.families.write();
         let at_most = batch.operations().iter().map(most_growth).sum::<usize>();
         if families.bytes().saturating_add(at_most) <= self.limit_bytes {
-            families.apply(&batch);
+            families.apply(batch);
             return Ok(());
         }
         // Close to the limit only applying it tells: puts may replace, and deletes may make room.
         // A copy costs more than writing in place, but can be thrown away.
         let mut next = families.clone();
-        next.apply(&batch);
-        if next.bytes() > self.limit_bytes && next.data.bytes > families.data.bytes {
-            return Err(Error::new(Kind::Overloaded, "the memory for data is used up")
-                .with("bytes", next.bytes())
-                .with("limit", self.limit_bytes));
-        }
+        next.apply(batch);
+        self.admit(&families, &next)?;
         *families = next;
         Ok(())
+    }
+
+    fn failure(&self) -> Option<Error> {
+        None
     }
 
     fn view(&self) -> Result<Arc<dyn View>> {
@@ -91,12 +110,75 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
+    fn export(&self, view: Arc<dyn View>, ranges: Ranges, _dir: &Path) -> Runs {
+        Box::new(Walk::new(view, ranges, RUN_BYTES).map(|stretch| {
+            let stretch = stretch?;
+            let content = Content::Memory(packed::pack(&stretch.pairs)?);
+            Ok(Run { family: stretch.family, content })
+        }))
+    }
+
+    /// Readers do not notice until it is done; writers wait for as long as it takes to put the pairs
+    /// into the tree.
+    fn import(
+        &self,
+        ranges: &[(Family, Range<Vec<u8>>)],
+        runs: &[Run],
+        last: &Batch,
+    ) -> Result<()> {
+        let new = unpack(ranges, runs)?;
+        let _alone = self.writer.lock();
+        let families = self.families.read().clone();
+        let mut next = families.clone();
+        for (family, range) in ranges {
+            next.family_mut(*family).delete_range(range);
+        }
+        for (family, pairs) in new {
+            let table = next.family_mut(family);
+            pairs.into_iter().for_each(|(key, value)| table.insert(key, value));
+        }
+        next.apply(last);
+        self.admit(&families, &next)?;
+        *self.families.write() = next;
+        Ok(())
+    }
+
     /// Visits every pair of the range: O(log n + pairs in the range).
     fn approximate_bytes(&self, family: Family, range: Range<Vec<u8>>) -> Result<u64> {
         let families = self.families.read().clone();
         let pairs = families.family(family).range(&range);
         Ok(pairs.map(|(key, value)| pair_bytes(key, value) as u64).sum())
     }
+}
+
+/// The pairs of the runs, ready to be kept. Refuses runs that are not as they should be.
+#[allow(clippy::type_complexity)]
+fn unpack(
+    ranges: &[(Family, Range<Vec<u8>>)],
+    runs: &[Run],
+) -> Result<Vec<(Family, Vec<(Bytes, Bytes)>)>> {
+    let mut spans = Vec::new();
+    let mut unpacked = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
+        let mut inspection = Inspection::new(run.family, ranges);
+        let pairs = pairs(run, &mut inspection).map_err(|error| error.with("run", number))?;
+        spans.push(inspection.end().map_err(|error| error.with("run", number))?);
+        unpacked.push((run.family, pairs));
+    }
+    disjoint(spans)?;
+    Ok(unpacked)
+}
+
+fn pairs(run: &Run, inspection: &mut Inspection<'_>) -> Result<Vec<(Bytes, Bytes)>> {
+    let Content::Memory(packed) = &run.content else {
+        return Err(Error::new(Kind::Corruption, "a run in a file is not of this engine's kind"));
+    };
+    let pairs = packed::unpack(packed)?.into_iter().map(|(key, value)| {
+        inspection.key(key)?;
+        // Copied, so that each pair can be given up alone.
+        Ok((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
+    });
+    pairs.collect()
 }
 
 /// Both families at one moment. A clone is cheap and does not change any more: it is the view.
@@ -173,7 +255,10 @@ struct Table {
 impl Table {
     fn put(&mut self, key: &Bytes, value: &Bytes) {
         // Copied, because a handle may be a small part of a large message, and would keep all of it.
-        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        self.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+    }
+
+    fn insert(&mut self, key: Bytes, value: Bytes) {
         self.delete(&key);
         self.bytes += pair_bytes(&key, &value);
         self.pairs.insert(key, value);
@@ -233,18 +318,18 @@ mod tests {
     #[test]
     fn nothing_differs_between_memory_and_what_survives() {
         let engine = MemoryEngine::new(1000);
-        engine.write(put(Family::Data, "a", 1)).unwrap();
+        engine.write(&put(Family::Data, "a", 1)).unwrap();
         assert_eq!(engine.get_persisted(Family::Data, b"a").unwrap().unwrap().len(), 1);
     }
 
     #[test]
     fn a_full_engine_refuses_growth_and_applies_nothing() {
         let engine = MemoryEngine::new(10_000);
-        engine.write(put(Family::Data, "a", 9_000)).unwrap();
+        engine.write(&put(Family::Data, "a", 9_000)).unwrap();
         let before = engine.bytes();
         let mut batch = put(Family::Data, "b", 100);
         batch.put(Family::Data, "c", vec![7; 1_000]);
-        let error = engine.write(batch).unwrap_err();
+        let error = engine.write(&batch).unwrap_err();
         assert_eq!(error.kind(), Kind::Overloaded);
         assert!(error.to_string().contains("limit=`10000`"), "{error}");
         assert_eq!(engine.get(Family::Data, b"b").unwrap(), None);
@@ -254,20 +339,20 @@ mod tests {
     #[test]
     fn a_full_engine_takes_what_makes_room() {
         let engine = MemoryEngine::new(10_000);
-        engine.write(put(Family::Data, "a", 9_000)).unwrap();
+        engine.write(&put(Family::Data, "a", 9_000)).unwrap();
         // Replacing a value by one of the same size does not grow.
-        engine.write(put(Family::Data, "a", 9_000)).unwrap();
+        engine.write(&put(Family::Data, "a", 9_000)).unwrap();
         // Making room and using it in one batch fits.
         let mut batch = Batch::new();
         batch.delete(Family::Data, "a");
         batch.put(Family::Data, "b", vec![7; 9_000]);
-        engine.write(batch).unwrap();
+        engine.write(&batch).unwrap();
         // A delete that has to be remembered passes even above the limit.
-        engine.write(put(Family::Meta, "filler", 5_000)).unwrap();
+        engine.write(&put(Family::Meta, "filler", 5_000)).unwrap();
         assert!(engine.bytes() > 10_000);
         let mut batch = put(Family::Meta, "session", 100);
         batch.delete(Family::Data, "b");
-        engine.write(batch).unwrap();
+        engine.write(&batch).unwrap();
         assert_eq!(engine.get(Family::Data, b"b").unwrap(), None);
     }
 
@@ -275,13 +360,13 @@ mod tests {
     fn bytes_return_to_zero() {
         let engine = MemoryEngine::new(1_000_000);
         for round in 0..3 {
-            engine.write(put(Family::Data, "a", 100 * round)).unwrap();
-            engine.write(put(Family::Meta, "a", 100 * round)).unwrap();
+            engine.write(&put(Family::Data, "a", 100 * round)).unwrap();
+            engine.write(&put(Family::Meta, "a", 100 * round)).unwrap();
         }
         let mut batch = Batch::new();
         batch.delete(Family::Data, "a");
         batch.delete_range(Family::Meta, vec![]..vec![0xFF]);
-        engine.write(batch).unwrap();
+        engine.write(&batch).unwrap();
         assert_eq!(engine.bytes(), 0);
     }
 
@@ -291,7 +376,8 @@ mod tests {
         let message = Bytes::from(vec![7; 100_000]);
         let mut batch = Batch::new();
         batch.put(Family::Data, message.slice(..3), message.slice(3..6));
-        engine.write(batch).unwrap();
+        engine.write(&batch).unwrap();
+        drop(batch);
         assert!(message.is_unique(), "the engine still holds the message");
     }
 }

@@ -20,6 +20,10 @@
 //! for as long as it is held, whatever is written meanwhile. A scan is paged: each call returns a
 //! bounded number of pairs, and the caller goes on behind the last key it was given.
 //!
+//! A part of the state, such as everything of one group, leaves an engine and enters another as a
+//! sequence of sorted [runs](run): files, or pieces of memory. They are made from a view while writes
+//! go on, and let in all at once: [`Engine::export`], [`Engine::import`].
+//!
 //! There are two engines. [`memory`] keeps everything in this process, within a byte budget, and
 //! forgets it when the process ends. `rocks` keeps it in files, with RocksDB; it is left out
 //! when the crate is built without the feature `rocksdb`. One suite of checks, `conformance`, is run
@@ -28,14 +32,19 @@
 pub mod batch;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod conformance_runs;
 pub mod keys;
 pub mod memory;
+mod packed;
 mod page;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
+pub mod run;
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,9 +52,10 @@ use bytes::Bytes;
 pub use batch::{Batch, Operation};
 pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
-pub use rocks::{RocksEngine, RocksOptions};
+pub use rocks::{RocksEngine, RocksOptions, StoppedEngine};
+pub use run::{Content, Ranges, Run};
 
-use crate::types::Result;
+use crate::types::{Error, Result};
 
 /// Which of the two ordered maps of an engine a key lies in. A batch may change both.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -56,10 +66,14 @@ pub enum Family {
     Meta,
 }
 
+/// What [`Engine::export`] makes, one run for each call of `next`.
+pub type Runs = Box<dyn Iterator<Item = Result<Run>> + Send>;
+
 /// An ordered map of bytes to bytes, in two families, that changes in batches.
 ///
-/// All methods may be called from any thread at any time. They may wait for the disk: call them
-/// where blocking is allowed.
+/// All methods may be called from any thread at any time. All but [`write`](Engine::write),
+/// [`failure`](Engine::failure) and [`view`](Engine::view) may wait for the disk: call those where
+/// blocking is allowed.
 pub trait Engine: Send + Sync + Debug + 'static {
     /// The value under a key, or `None`.
     ///
@@ -81,11 +95,24 @@ pub trait Engine: Send + Sync + Debug + 'static {
     /// and durable after the next [`flush`](Engine::flush). Batches written one after the other never
     /// survive a crash without those before them.
     ///
+    /// Waits for no disk, so that it may be called on a thread that serves others too: where the
+    /// disk has fallen too far behind, the answer is `Overloaded`, and the same batch may be tried
+    /// again a little later.
+    ///
     /// # Errors
-    /// `Overloaded` when a memory budget is used up, `StorageFull` when the disk is; nothing of the
-    /// batch has been applied then. `Corruption` or `Internal` when an earlier background write has
-    /// failed.
-    fn write(&self, batch: Batch) -> Result<()>;
+    /// `Overloaded` when a memory budget is used up or the disk has to catch up with earlier writes,
+    /// `StorageFull` when the disk is full; both pass. `Corruption` or `Internal` when the engine has
+    /// [failed](Engine::failure). Nothing of the batch has been applied in any of these cases.
+    fn write(&self, batch: &Batch) -> Result<()>;
+
+    /// What the engine has failed with for good: `Corruption` when files that it had to rewrite turned
+    /// out to be damaged or missing, `Internal` when the disk refused to store what it must for
+    /// another reason than being full. From then on nothing can be written, and what was not flushed
+    /// is lost when the engine is opened anew, which is what ends this; reads go on as far as they
+    /// can. None while the engine works, or only waits for the disk to have room again.
+    ///
+    /// Takes about as long as writing an empty batch.
+    fn failure(&self) -> Option<Error>;
 
     /// The engine at this moment, unchanged by later writes for as long as it is held. Cheap to take;
     /// holding it keeps what has been overwritten since, so do not hold it for longer than needed.
@@ -98,8 +125,39 @@ pub trait Engine: Send + Sync + Debug + 'static {
     ///
     /// # Errors
     /// `StorageFull` when there is no room for it; nothing is lost, and a later call can succeed.
-    /// `Internal` when writing fails otherwise.
+    /// `Corruption` or `Internal` when the engine has [failed](Engine::failure).
     fn flush(&self) -> Result<()>;
+
+    /// Copies what a view holds in these ranges, run by run, on demand: each call of `next` makes the
+    /// next run, in the order of the ranges. Any view will do, also one of another engine.
+    ///
+    /// A file-based engine makes each run a file in `dir`, which exists; the caller owns the files and
+    /// removes them. An engine in memory has no use for `dir`. What one run holds is bounded: about
+    /// 64 MiB of a file, about 1 MiB in memory, or one pair.
+    ///
+    /// # Errors
+    /// Each step: as [`get`](Engine::get), and `StorageFull` when there is no room for the file. After
+    /// an error there are no more runs, and no file is left of the one that was being made.
+    fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs;
+
+    /// Replaces everything in `ranges` by what the runs hold, then applies `last`, and makes all of it
+    /// durable. Views that were taken before do not change. Runs may come in any order; their files are
+    /// left where they are, unchanged, so that it can be done again after a crash in the middle: until
+    /// it has returned `Ok`, the ranges may hold anything. Nobody else may write into them meanwhile.
+    ///
+    /// Checks before it changes anything that each run is whole, sorted, and lies inside the ranges.
+    ///
+    /// # Errors
+    /// `Corruption` for a run that is not as it should be, and nothing has changed. `Overloaded` when
+    /// a memory budget is used up, and nothing has changed, or when the disk does not catch up with
+    /// earlier writes in time; `StorageFull` when there is no room; otherwise as
+    /// [`write`](Engine::write) and [`flush`](Engine::flush).
+    fn import(
+        &self,
+        ranges: &[(Family, Range<Vec<u8>>)],
+        runs: &[Run],
+        last: &Batch,
+    ) -> Result<()>;
 
     /// About how many bytes the keys from `range.start` up to but without `range.end` take. Good for
     /// balancing and for showing to people, no better.

@@ -116,7 +116,7 @@ impl Host {
         // back with neither its log nor its vote could vote a second time.
         let engine = self.storage.engine();
         let erased = tokio::task::spawn_blocking(move || {
-            engine.write(batch)?;
+            engine.write(&batch)?;
             engine.flush()
         });
         erased

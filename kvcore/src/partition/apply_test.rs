@@ -34,7 +34,7 @@ impl Bench {
         let mut batch = Batch::default();
         let at = Position { term: 1, index: self.index };
         let reply = self.partition.apply(at, &payload, &mut batch).unwrap();
-        self.engine.write(batch).unwrap();
+        self.engine.write(&batch).unwrap();
         self.partition.written();
         match reply {
             Reply::Outcomes(outcomes) => outcomes,

@@ -1,6 +1,7 @@
 //! A partition in which nothing gets done, as it is without a majority: here the engine stands still.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::*;
-use crate::engine::{Batch, Engine, Family, MemoryEngine, View};
+use crate::engine::{Batch, Engine, Family, MemoryEngine, Ranges, Run, Runs, View};
 use crate::partition::{Replica, ReplicaOptions};
 use crate::raft::{LogStore, MemoryLog};
 use crate::rpc::{Identity, Pool};
@@ -55,7 +56,7 @@ impl Engine for Gated {
         self.engine.get_persisted(family, key)
     }
 
-    fn write(&self, batch: Batch) -> Result<()> {
+    fn write(&self, batch: &Batch) -> Result<()> {
         let _passed = self.gate.lock();
         self.engine.write(batch)
     }
@@ -66,6 +67,23 @@ impl Engine for Gated {
 
     fn flush(&self) -> Result<()> {
         self.engine.flush()
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.engine.failure()
+    }
+
+    fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs {
+        self.engine.export(view, ranges, dir)
+    }
+
+    fn import(
+        &self,
+        ranges: &[(Family, Range<Vec<u8>>)],
+        runs: &[Run],
+        last: &Batch,
+    ) -> Result<()> {
+        self.engine.import(ranges, runs, last)
     }
 
     fn approximate_bytes(&self, family: Family, range: Range<Vec<u8>>) -> Result<u64> {

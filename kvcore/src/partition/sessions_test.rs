@@ -72,7 +72,7 @@ fn a_restart_remembers_exactly_the_same() {
     // 5 has not arrived yet although 6 has: a replica that restarted must still take it as new.
     let (sessions, batch) = remembering(&[(4, 4, 100), (6, 5, 100)]);
     let engine = MemoryEngine::new(1 << 20);
-    engine.write(batch).unwrap();
+    engine.write(&batch).unwrap();
     let mut restarted = Sessions::new(GROUP, 2);
     restarted.load(engine.view().unwrap().as_ref()).unwrap();
     for sequence in [4, 5, 6, 7] {
@@ -88,7 +88,7 @@ fn a_session_is_remembered_until_the_last_deadline_of_all_its_commands() {
     let patient = command(1, 1, 9_000);
     let (mut sessions, batch) = remembering(&[(1, 1, 9_000), (2, 2, 100)]);
     let engine = MemoryEngine::new(1 << 20);
-    engine.write(batch).unwrap();
+    engine.write(&batch).unwrap();
     let mut restarted = Sessions::new(GROUP, 2);
     restarted.load(engine.view().unwrap().as_ref()).unwrap();
     for sessions in [&mut sessions, &mut restarted] {
@@ -104,10 +104,10 @@ fn a_session_is_remembered_until_the_last_deadline_of_all_its_commands() {
 fn nothing_is_left_of_a_session_that_is_over() {
     let (mut sessions, batch) = remembering(&[(1, 1, 300), (2, 2, 100), (3, 2, 200)]);
     let engine = MemoryEngine::new(1 << 20);
-    engine.write(batch).unwrap();
+    engine.write(&batch).unwrap();
     let mut batch = Batch::default();
     sessions.expire(301, &mut batch);
-    engine.write(batch).unwrap();
+    engine.write(&batch).unwrap();
     assert!(sessions.known.is_empty() && sessions.deadlines.is_empty());
     let range = keys::session_range(GROUP);
     let left = engine.view().unwrap().scan(Family::Meta, range, false, PAGE, usize::MAX).unwrap();

@@ -130,7 +130,7 @@ impl StateMachine {
         if owner.as_deref() != Some(tag.replica.0.to_le_bytes().as_slice()) {
             let mut batch = erase(tag.group);
             batch.put(Family::Meta, keys::replica(tag.group), owner_record(tag.replica));
-            engine.write(batch)?;
+            engine.write(&batch)?;
         }
         let (alive, ended) = watch::channel(());
         let applied = Applied::default();
@@ -167,7 +167,7 @@ impl StateMachine {
             self.applied.position = Some(at);
         }
         batch.put(Family::Meta, keys::applied(self.tag.group), self.applied.encode()?);
-        self.engine.write(batch)?;
+        self.engine.write(&batch)?;
         self.apply.written();
         Ok(replies)
     }
@@ -184,7 +184,7 @@ impl StateMachine {
         batch.put(Family::Meta, keys::applied(group), Applied::from_meta(meta)?.encode()?);
         let engine = self.engine.clone();
         let written = tokio::task::spawn_blocking(move || {
-            engine.write(batch)?;
+            engine.write(&batch)?;
             // The log is purged up to here next, so this must not be lost.
             engine.flush()
         });

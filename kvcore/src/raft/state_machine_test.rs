@@ -87,7 +87,7 @@ async fn another_replica_begins_with_nothing() {
     let neighbour = GroupId::Partition(PartitionId(2));
     let mut other = Batch::default();
     other.put(Family::Data, keys::data(neighbour, b"key"), Bytes::from_static(b"value"));
-    engine.write(other).unwrap();
+    engine.write(&other).unwrap();
     let mut machine = open(7, &engine);
     apply(&mut machine, 1..=5).await;
     drop(machine);

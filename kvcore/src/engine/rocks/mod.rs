@@ -7,18 +7,27 @@
 //! and what it takes away is replayed from the Raft log.
 //!
 //! Memory is bounded by one number, [`RocksOptions::memory_limit`], for cached blocks and for tables
-//! that wait to be written. When the disk is full, writing tables out fails and RocksDB refuses
-//! writes, while reads go on. It looks at the free space every five seconds and carries on by itself
-//! once a table in memory fits (a sixteenth of the memory limit).
+//! that wait to be written. Where RocksDB would make a writer wait, because too many tables wait for
+//! the disk or for compaction, the writer is refused instead.
+//!
+//! When the disk is full, writing tables out fails and RocksDB refuses writes, while reads go on. It
+//! looks at the free space every five seconds and carries on by itself once a table in memory fits (a
+//! sixteenth of the memory limit). Any other error of a flush or a compaction is final: see
+//! [`Engine::failure`].
 
 mod error;
+mod export;
+mod import;
 mod options;
+mod stopped;
 mod view;
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use rocksdb::{
@@ -27,9 +36,11 @@ use rocksdb::{
 };
 
 pub use options::RocksOptions;
+pub use stopped::{Files, StoppedEngine};
 
+use self::error::Failure;
 use self::view::RocksView;
-use super::{Batch, Engine, Family, Operation, View};
+use super::{Batch, Engine, Family, Operation, Ranges, Run, Runs, View};
 use crate::types::{Error, Kind, Result};
 
 /// The column families are made when the database is opened and never change, which is all that
@@ -40,7 +51,10 @@ type Database = DBWithThreadMode<SingleThreaded>;
 /// Dropping it flushes, and waits for that.
 pub struct RocksEngine {
     database: Arc<Database>,
-    without_log: WriteOptions,
+    writes: WriteOptions,
+    failure: Failure,
+    /// Numbers the imports.
+    imports: AtomicU64,
 }
 
 impl RocksEngine {
@@ -54,12 +68,29 @@ impl RocksEngine {
     pub fn open(dir: &Path, options: RocksOptions) -> Result<RocksEngine> {
         options.validate()?;
         prepare(dir).map_err(|error| error.with("directory", dir.display()))?;
-        let (options, families) = options.build();
+        let (options, families) = options.build()?;
         let database = Database::open_cf_descriptors(&options, dir, families)
             .map_err(|error| error::on_open(error, dir))?;
-        let mut without_log = WriteOptions::default();
-        without_log.disable_wal(true);
-        Ok(RocksEngine { database: Arc::new(database), without_log })
+        import::remove_remains(dir)?;
+        let mut writes = WriteOptions::default();
+        writes.disable_wal(true);
+        // Rather than to wait, whoever writes hears that it would have to.
+        writes.set_no_slowdown(true);
+        Ok(RocksEngine {
+            database: Arc::new(database),
+            writes,
+            failure: Failure::default(),
+            imports: AtomicU64::new(0),
+        })
+    }
+
+    /// Opens what an engine has left in a directory, without changing anything there.
+    ///
+    /// # Errors
+    /// `Corruption` when there is no state in it, or files are damaged or missing; `Internal` when it
+    /// cannot be read.
+    pub fn open_read_only(dir: &Path) -> Result<StoppedEngine> {
+        StoppedEngine::open(dir)
     }
 }
 
@@ -85,6 +116,16 @@ fn prepare(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes a file, if it is there.
+fn remove_file(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::from(error).with("file", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl fmt::Debug for RocksEngine {
@@ -116,7 +157,7 @@ impl Engine for RocksEngine {
         Ok(value.map_err(error::on_read)?.map(Bytes::from))
     }
 
-    fn write(&self, batch: Batch) -> Result<()> {
+    fn write(&self, batch: &Batch) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -136,7 +177,16 @@ impl Engine for RocksEngine {
                 }
             }
         }
-        self.database.write_opt(writes, &self.without_log).map_err(error::on_write)
+        let written = self.database.write_opt(writes, &self.writes);
+        written.map_err(|error| self.failure.on_write(error))
+    }
+
+    fn failure(&self) -> Option<Error> {
+        // A batch of nothing is answered as any other would be.
+        if let Err(error) = self.database.write_opt(WriteBatch::default(), &self.writes) {
+            self.failure.on_write(error);
+        }
+        self.failure.get()
     }
 
     fn view(&self) -> Result<Arc<dyn View>> {
@@ -148,7 +198,23 @@ impl Engine for RocksEngine {
         let meta = handle(&self.database, Family::Meta)?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.database.flush_cfs_opt(&[data, meta], &options).map_err(error::on_write)
+        let flushed = self.database.flush_cfs_opt(&[data, meta], &options);
+        flushed.map_err(|error| self.failure.on_write(error))
+    }
+
+    fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs {
+        Box::new(export::FileRuns::new(view, ranges, dir))
+    }
+
+    /// Writers of other keys wait while a file is entered, which takes one sync of the disk for each
+    /// 64 MiB. Files are linked, or copied if they lie in another file system.
+    fn import(
+        &self,
+        ranges: &[(Family, Range<Vec<u8>>)],
+        runs: &[Run],
+        last: &Batch,
+    ) -> Result<()> {
+        import::import(self, ranges, runs, last)
     }
 
     /// Counts files as they lie on disk, compressed, and not what has not been flushed yet.
@@ -172,3 +238,6 @@ fn handle(database: &Database, family: Family) -> Result<&ColumnFamily> {
 #[cfg(test)]
 #[path = "mod_test.rs"]
 mod tests;
+
+#[cfg(test)]
+mod run_test;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rocksdb::{ReadOptions, SnapshotWithThreadMode};
 use self_cell::self_cell;
 
+use super::options::MIB;
 use super::{Database, error, handle};
 use crate::engine::page::Page;
 use crate::engine::{Family, View};
@@ -24,6 +25,12 @@ self_cell! {
     }
 }
 
+/// Whoever reads so many bytes at once copies a part of the state rather than looking something up.
+pub(super) const COPY_BYTES: usize = 4 * MIB;
+
+/// What is read ahead when much is read.
+const READ_AHEAD_BYTES: usize = 2 * MIB;
+
 /// A snapshot: takes no copy, but keeps the files of its moment from being compacted away.
 pub(super) struct RocksView {
     snapshot: OwnedSnapshot,
@@ -34,6 +41,13 @@ impl RocksView {
     pub(super) fn new(database: Arc<Database>) -> RocksView {
         RocksView { snapshot: OwnedSnapshot::new(database, |database| Snapshot::new(database)) }
     }
+}
+
+/// Options for reading much of what will not be read again soon: it does not push out of the cache
+/// what is read often.
+pub(super) fn read_once(options: &mut ReadOptions) {
+    options.fill_cache(false);
+    options.set_readahead_size(READ_AHEAD_BYTES);
 }
 
 impl View for RocksView {
@@ -57,6 +71,9 @@ impl View for RocksView {
         }
         let handle = handle(self.snapshot.borrow_owner(), family)?;
         let mut options = ReadOptions::default();
+        if limit_bytes >= COPY_BYTES {
+            read_once(&mut options);
+        }
         options.set_iterate_lower_bound(range.start);
         options.set_iterate_upper_bound(range.end);
         let mut pairs = self.snapshot.borrow_dependent().raw_iterator_cf_opt(handle, options);
