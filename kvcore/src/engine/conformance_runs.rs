@@ -22,7 +22,8 @@ const BOTH: [Family; 2] = [Family::Data, Family::Meta];
 
 /// Runs every check, on new engines that `open` makes.
 pub(super) fn suite(open: Open<'_>) {
-    let checks: &[(&str, fn(Open<'_>))] = &[
+    type Check = (&'static str, fn(Open<'_>));
+    let checks: &[Check] = &[
         ("what is exported can be imported", everything_arrives),
         ("a part without pairs is a part too", empty_parts),
         ("an export shows the moment of its view", export_is_isolated),
@@ -88,17 +89,20 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 /// An engine with a part that has all kinds of pairs, and with some outside of it.
 fn source(open: Open<'_>) -> Arc<dyn Engine> {
     let engine = open();
-    put(engine.as_ref(), &[
-        (Family::Data, b"l\xFF\xFF", b"just below"),
-        (Family::Data, b"m", b"the first"),
-        (Family::Data, b"m\0", b""),
-        (Family::Data, b"m\0\0\xFF", b"binary"),
-        (Family::Data, b"m deleted", b"by the next batch"),
-        (Family::Data, b"m\xFF\xFF\xFF", b"the last"),
-        (Family::Data, b"n", b"just above"),
-        (Family::Meta, b"m", b"meta"),
-        (Family::Meta, b"z", b"meta outside"),
-    ]);
+    put(
+        engine.as_ref(),
+        &[
+            (Family::Data, b"l\xFF\xFF", b"just below"),
+            (Family::Data, b"m", b"the first"),
+            (Family::Data, b"m\0", b""),
+            (Family::Data, b"m\0\0\xFF", b"binary"),
+            (Family::Data, b"m deleted", b"by the next batch"),
+            (Family::Data, b"m\xFF\xFF\xFF", b"the last"),
+            (Family::Data, b"n", b"just above"),
+            (Family::Meta, b"m", b"meta"),
+            (Family::Meta, b"z", b"meta outside"),
+        ],
+    );
     let mut batch = Batch::new();
     batch.delete(Family::Data, "m deleted");
     batch.put(Family::Data, "m largest", noise(1, 8 * 1024 * 1024));
@@ -201,11 +205,14 @@ fn export_is_isolated(open: Open<'_>) {
     let expected = merged(&all(source.as_ref()), &Vec::new(), &part(), &Batch::new());
     let mut runs = source.export(source.view().unwrap(), part(), dir.path());
     let mut exported = vec![runs.next().unwrap().unwrap()];
-    put(source.as_ref(), &[
-        (Family::Data, b"m", b"changed"),
-        (Family::Data, b"m new", b"new"),
-        (Family::Meta, b"m", b"changed"),
-    ]);
+    put(
+        source.as_ref(),
+        &[
+            (Family::Data, b"m", b"changed"),
+            (Family::Data, b"m new", b"new"),
+            (Family::Meta, b"m", b"changed"),
+        ],
+    );
     source.flush().unwrap();
     let mut batch = Batch::new();
     batch.delete_range(Family::Data, bounds(b"m many", b"n"));

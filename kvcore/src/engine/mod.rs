@@ -53,7 +53,7 @@ pub use batch::{Batch, Operation};
 pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksEngine, RocksOptions, StoppedEngine};
-pub use run::{Content, Ranges, Run};
+pub use run::{Content, Part, Ranges, Run};
 
 use crate::types::{Error, Result};
 
@@ -124,8 +124,8 @@ pub trait Engine: Send + Sync + Debug + 'static {
     /// Returns once everything that was written before the call is on stable storage.
     ///
     /// # Errors
-    /// `StorageFull` when there is no room for it; nothing is lost, and a later call can succeed.
-    /// `Corruption` or `Internal` when the engine has [failed](Engine::failure).
+    /// `StorageFull` when there is no room for it, `Overloaded` when the disk does not catch up with
+    /// earlier writes in time; nothing is lost, and a later call can succeed. `Corruption` or `Internal` when the engine has [failed](Engine::failure).
     fn flush(&self) -> Result<()>;
 
     /// Copies what a view holds in these ranges, run by run, on demand: each call of `next` makes the
@@ -152,12 +152,7 @@ pub trait Engine: Send + Sync + Debug + 'static {
     /// a memory budget is used up, and nothing has changed, or when the disk does not catch up with
     /// earlier writes in time; `StorageFull` when there is no room; otherwise as
     /// [`write`](Engine::write) and [`flush`](Engine::flush).
-    fn import(
-        &self,
-        ranges: &[(Family, Range<Vec<u8>>)],
-        runs: &[Run],
-        last: &Batch,
-    ) -> Result<()>;
+    fn import(&self, ranges: &[Part], runs: &[Run], last: &Batch) -> Result<()>;
 
     /// About how many bytes the keys from `range.start` up to but without `range.end` take. Good for
     /// balancing and for showing to people, no better.

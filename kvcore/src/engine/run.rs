@@ -13,9 +13,11 @@ use bytes::Bytes;
 use super::{Family, View};
 use crate::types::{Error, Kind, Result};
 
-/// Parts of an engine: keys of a family from `start` up to but without `end`. Ranges of one list do
-/// not overlap.
-pub type Ranges = Vec<(Family, Range<Vec<u8>>)>;
+/// A part of an engine: keys of a family from `start` up to but without `end`.
+pub type Part = (Family, Range<Vec<u8>>);
+
+/// Parts that do not overlap.
+pub type Ranges = Vec<Part>;
 
 /// A sorted run of one family's pairs, outside an engine. Only an engine of the kind that made it can
 /// read it.
@@ -64,6 +66,7 @@ impl fmt::Debug for Content {
 /// Some pairs of one of the ranges that are walked over, ascending.
 pub(super) struct Stretch {
     /// Which range, counted from 0.
+    #[cfg_attr(not(feature = "rocksdb"), expect(dead_code))]
     pub(super) range: usize,
     pub(super) family: Family,
     pub(super) pairs: Vec<(Bytes, Bytes)>,
@@ -72,8 +75,8 @@ pub(super) struct Stretch {
 /// Walks over ranges of a view, some pairs at a time. Ends after an error.
 pub(super) struct Walk {
     view: Arc<dyn View>,
-    ranges: std::iter::Enumerate<std::vec::IntoIter<(Family, Range<Vec<u8>>)>>,
-    current: Option<(usize, (Family, Range<Vec<u8>>))>,
+    ranges: std::iter::Enumerate<std::vec::IntoIter<Part>>,
+    current: Option<(usize, Part)>,
     bytes: usize,
 }
 
@@ -123,7 +126,7 @@ pub(super) struct Span {
 /// Looks at the keys of one run, one after the other: they must ascend, and lie inside the ranges.
 pub(super) struct Inspection<'a> {
     family: Family,
-    ranges: &'a [(Family, Range<Vec<u8>>)],
+    ranges: &'a [Part],
     /// The range that the last key lay in.
     inside: Option<&'a Range<Vec<u8>>>,
     first: Option<Vec<u8>>,
@@ -131,7 +134,7 @@ pub(super) struct Inspection<'a> {
 }
 
 impl<'a> Inspection<'a> {
-    pub(super) fn new(family: Family, ranges: &'a [(Family, Range<Vec<u8>>)]) -> Inspection<'a> {
+    pub(super) fn new(family: Family, ranges: &'a [Part]) -> Inspection<'a> {
         Inspection { family, ranges, inside: None, first: None, last: Vec::new() }
     }
 
@@ -166,9 +169,7 @@ impl<'a> Inspection<'a> {
 /// Sees to it that no key lies in more than one run.
 pub(super) fn disjoint(mut spans: Vec<Span>) -> Result<()> {
     spans.sort_by(|one, other| (one.family, &one.first).cmp(&(other.family, &other.first)));
-    let overlap = |pair: &[Span]| {
-        matches!(pair, [one, other] if one.family == other.family && one.last >= other.first)
-    };
+    let overlap = |pair: &[Span]| matches!(pair, [one, other] if one.family == other.family && one.last >= other.first);
     match spans.windows(2).any(overlap) {
         true => Err(Error::new(Kind::Corruption, "two runs overlap")),
         false => Ok(()),

@@ -37,8 +37,13 @@ pub(super) fn on_export(error: rocksdb::Error) -> Error {
     Error::new(kind, "a run could not be written").because(error)
 }
 
-/// A write, flush or import that failed.
-fn on_write(error: rocksdb::Error) -> Error {
+/// A file that could not become one of the database's.
+pub(super) fn on_ingestion(error: rocksdb::Error) -> Error {
+    Error::new(classify(error.as_ref()), "a run could not be let in").because(error)
+}
+
+/// A write or flush that failed.
+pub(super) fn on_write(error: rocksdb::Error) -> Error {
     let (kind, message) = classify_write(error.as_ref());
     Error::new(kind, message).because(error)
 }
@@ -48,7 +53,7 @@ fn on_write(error: rocksdb::Error) -> Error {
 pub(super) struct Failure(Mutex<Option<Error>>);
 
 impl Failure {
-    /// Remembers it, if there is something to be remembered. The first one counts: what comes later
+    /// A write that failed: remembered, if it was for good. The first one counts: what comes later
     /// comes of it.
     pub(super) fn on_write(&self, error: rocksdb::Error) -> Error {
         let last = is_final(error.as_ref());

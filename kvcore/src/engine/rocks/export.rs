@@ -50,9 +50,8 @@ impl FileRuns {
         put(&mut writer, first)?;
         while writer.file_size() < FILE_BYTES {
             // Up to the end of the range; an error is left for the next call.
-            let goes_on = |next: &Result<Stretch>| {
-                next.as_ref().is_ok_and(|next| next.range == first.range)
-            };
+            let goes_on =
+                |next: &Result<Stretch>| next.as_ref().is_ok_and(|next| next.range == first.range);
             let Some(next) = self.walk.next_if(goes_on) else { break };
             put(&mut writer, &next?)?;
         }

@@ -11,27 +11,22 @@
 
 use std::fs;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
 
 use rocksdb::{ColumnFamily, IngestExternalFileOptions, LiveFile, ReadOptions};
 
-use super::{Database, RocksEngine, error, handle, options, view};
+use super::{Database, RocksEngine, backlog, error, handle, options, view};
 use crate::engine::run::{Inspection, Span, disjoint};
-use crate::engine::{Batch, Content, Engine, Family, Run};
+use crate::engine::{Batch, Content, Engine, Part, Run};
 use crate::types::{Error, Kind, Result};
 
 /// The folder, inside the directory of the database.
 const FOLDER: &str = "import";
 
-/// With so many files in level 0 the next one waits: a little above where compaction begins, well
-/// below where writers are slowed down.
-const LEVEL_0_FILES: u64 = 8;
-/// How long to wait for a turn while nothing moves.
-const PATIENCE: Duration = Duration::from_secs(300);
-const PAUSE: Duration = Duration::from_millis(20);
+/// With so many tables in level 0 the next file waits: well below where writers are slowed down,
+/// because a file is as large as many tables, and keeps compaction busy for as long.
+const ROOM: u64 = backlog::SLOWDOWN / 2;
 
 /// Removes what a crash left of imports. The directory of the database must be locked.
 pub(super) fn remove_remains(dir: &Path) -> Result<()> {
@@ -46,7 +41,7 @@ pub(super) fn remove_remains(dir: &Path) -> Result<()> {
 /// As [`Engine::import`].
 pub(super) fn import(
     engine: &RocksEngine,
-    ranges: &[(Family, Range<Vec<u8>>)],
+    ranges: &[Part],
     runs: &[Run],
     last: &Batch,
 ) -> Result<()> {
@@ -56,10 +51,10 @@ pub(super) fn import(
     inspect(&place, ranges, &links)?;
     clear(engine, ranges)?;
     for link in &links {
-        wait_for_level_0(engine, link.run.family)?;
+        backlog::wait(engine, ROOM)?;
         let handle = handle(&engine.database, link.run.family)?;
         let ingested = ingest(&engine.database, handle, &link.path);
-        ingested.map_err(|error| link.name(engine.failure.on_write(error)))?;
+        ingested.map_err(|error| link.name(error::on_ingestion(error)))?;
     }
     write(engine, last)?;
     engine.flush()
@@ -72,7 +67,7 @@ struct Place {
 
 impl Place {
     fn new(engine: &RocksEngine) -> Result<Place> {
-        let number = engine.imports.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = engine.imports.fetch_add(1, Ordering::Relaxed);
         let folder = engine.database.path().join(FOLDER).join(number.to_string());
         fs::create_dir_all(&folder)?;
         Ok(Place { folder })
@@ -82,7 +77,10 @@ impl Place {
     fn link<'a>(&self, number: usize, run: &'a Run) -> Result<Link<'a>> {
         let link = Link { run, path: self.folder.join(format!("{number}.sst")) };
         let Content::File { path, bytes } = &run.content else {
-            return Err(Error::new(Kind::Corruption, "a run in memory is not of this engine's kind"));
+            return Err(Error::new(
+                Kind::Corruption,
+                "a run in memory is not of this engine's kind",
+            ));
         };
         let found = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -124,11 +122,7 @@ impl Link<'_> {
 }
 
 /// Reads all runs from end to end. Refuses those that are not as they should be.
-fn inspect(
-    place: &Place,
-    ranges: &[(Family, Range<Vec<u8>>)],
-    links: &[Link<'_>],
-) -> Result<()> {
+fn inspect(place: &Place, ranges: &[Part], links: &[Link<'_>]) -> Result<()> {
     let dir = place.folder.join("inspection");
     let (options, families) = options::of_inspection();
     let database = Database::open_cf_descriptors(&options, &dir, families)
@@ -140,11 +134,7 @@ fn inspect(
     disjoint(spans)
 }
 
-fn look(
-    database: &Database,
-    link: &Link<'_>,
-    ranges: &[(Family, Range<Vec<u8>>)],
-) -> Result<Span> {
+fn look(database: &Database, link: &Link<'_>, ranges: &[Part]) -> Result<Span> {
     let before = database.live_files().map_err(error::on_inspection)?;
     let second = link.path.with_extension("inspected");
     fs::hard_link(&link.path, &second)?;
@@ -187,7 +177,7 @@ fn ingest(database: &Database, family: &ColumnFamily, path: &Path) -> Result<(),
 
 /// Deletes what is in the ranges, and gets it out of memory: RocksDB would flush what a file overlaps
 /// while it keeps all writers waiting.
-fn clear(engine: &RocksEngine, ranges: &[(Family, Range<Vec<u8>>)]) -> Result<()> {
+fn clear(engine: &RocksEngine, ranges: &[Part]) -> Result<()> {
     let view = engine.view()?;
     let mut batch = Batch::new();
     for (family, range) in ranges {
@@ -202,43 +192,12 @@ fn clear(engine: &RocksEngine, ranges: &[(Family, Range<Vec<u8>>)]) -> Result<()
 
 /// Writes as soon as writers are let in.
 fn write(engine: &RocksEngine, batch: &Batch) -> Result<()> {
-    let since = Instant::now();
     loop {
         match engine.write(batch) {
-            Err(error) if error.kind() == Kind::Overloaded && since.elapsed() < PATIENCE => {
-                sleep(PAUSE);
+            Err(error) if error.kind() == Kind::Overloaded => {
+                backlog::wait(engine, backlog::SLOWDOWN)?;
             }
             written => return written,
         }
     }
-}
-
-/// Returns when there is room in level 0. As long as it gets emptier, there is hope.
-fn wait_for_level_0(engine: &RocksEngine, family: Family) -> Result<()> {
-    let mut least = u64::MAX;
-    let mut since = Instant::now();
-    loop {
-        let files = level_0(&engine.database, family)?;
-        if files < LEVEL_0_FILES {
-            return Ok(());
-        }
-        if files < least {
-            (least, since) = (files, Instant::now());
-        }
-        if let Some(failure) = engine.failure() {
-            return Err(failure);
-        }
-        if since.elapsed() > PATIENCE {
-            return Err(Error::new(Kind::Overloaded, "the state does not catch up with an import")
-                .with("files", files));
-        }
-        sleep(PAUSE);
-    }
-}
-
-fn level_0(database: &Database, family: Family) -> Result<u64> {
-    let name = rocksdb::properties::num_files_at_level(0);
-    let value = database.property_value_cf(handle(database, family)?, &*name);
-    let files = value.map_err(error::on_read)?.and_then(|value| value.parse().ok());
-    files.ok_or_else(|| Error::internal("the number of files is not known"))
 }

@@ -8,13 +8,17 @@
 //!
 //! Memory is bounded by one number, [`RocksOptions::memory_limit`], for cached blocks and for tables
 //! that wait to be written. Where RocksDB would make a writer wait, because too many tables wait for
-//! the disk or for compaction, the writer is refused instead.
+//! the disk or for compaction, the writer is refused instead ([`backlog`]).
 //!
 //! When the disk is full, writing tables out fails and RocksDB refuses writes, while reads go on. It
 //! looks at the free space every five seconds and carries on by itself once a table in memory fits (a
-//! sixteenth of the memory limit). Any other error of a flush or a compaction is final: see
-//! [`Engine::failure`].
+//! sixteenth of the memory limit). A compaction that found no room is tried again every second. Any
+//! other error of a flush or a compaction is final: see [`Engine::failure`].
+//!
+//! Parts of the state leave as tables of RocksDB's own form ([`export`]), and come in as such
+//! ([`import`]). What a stopped node has left can be read without changing it ([`StoppedEngine`]).
 
+mod backlog;
 mod error;
 mod export;
 mod import;
@@ -38,9 +42,10 @@ use rocksdb::{
 pub use options::RocksOptions;
 pub use stopped::{Files, StoppedEngine};
 
+use self::backlog::Backlog;
 use self::error::Failure;
 use self::view::RocksView;
-use super::{Batch, Engine, Family, Operation, Ranges, Run, Runs, View};
+use super::{Batch, Engine, Family, Operation, Part, Ranges, Run, Runs, View};
 use crate::types::{Error, Kind, Result};
 
 /// The column families are made when the database is opened and never change, which is all that
@@ -53,6 +58,7 @@ pub struct RocksEngine {
     database: Arc<Database>,
     writes: WriteOptions,
     failure: Failure,
+    backlog: Backlog,
     /// Numbers the imports.
     imports: AtomicU64,
 }
@@ -80,8 +86,27 @@ impl RocksEngine {
             database: Arc::new(database),
             writes,
             failure: Failure::default(),
+            backlog: Backlog::new(),
             imports: AtomicU64::new(0),
         })
+    }
+
+    /// Writes as far as writers are let in.
+    fn put(&self, writes: WriteBatch) -> Result<()> {
+        let written = self.database.write_opt(writes, &self.writes);
+        let error = match written.map_err(|error| self.failure.on_write(error)) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if error.kind() == Kind::Overloaded && self.backlog.wants_space(&self.database) {
+            return Err(backlog::no_space());
+        }
+        Err(error)
+    }
+
+    /// How a writer would be answered now.
+    fn probe(&self) -> Result<()> {
+        self.put(WriteBatch::default())
     }
 
     /// Opens what an engine has left in a directory, without changing anything there.
@@ -177,16 +202,12 @@ impl Engine for RocksEngine {
                 }
             }
         }
-        let written = self.database.write_opt(writes, &self.writes);
-        written.map_err(|error| self.failure.on_write(error))
+        self.put(writes)
     }
 
     fn failure(&self) -> Option<Error> {
-        // A batch of nothing is answered as any other would be.
-        if let Err(error) = self.database.write_opt(WriteBatch::default(), &self.writes) {
-            self.failure.on_write(error);
-        }
-        self.failure.get()
+        // What is final is remembered there; what is not is of no account here.
+        self.probe().err().and_then(|_| self.failure.get())
     }
 
     fn view(&self) -> Result<Arc<dyn View>> {
@@ -196,10 +217,13 @@ impl Engine for RocksEngine {
     fn flush(&self) -> Result<()> {
         let data = handle(&self.database, Family::Data)?;
         let meta = handle(&self.database, Family::Meta)?;
+        // RocksDB would wait where a table more would slow writers down. It looks a moment later than
+        // this does, and another flush or two may have ended until then.
+        backlog::wait(self, backlog::SLOWDOWN - 3)?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let flushed = self.database.flush_cfs_opt(&[data, meta], &options);
-        flushed.map_err(|error| self.failure.on_write(error))
+        flushed.map_err(error::on_write)
     }
 
     fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs {
@@ -207,13 +231,8 @@ impl Engine for RocksEngine {
     }
 
     /// Writers of other keys wait while a file is entered, which takes one sync of the disk for each
-    /// 64 MiB. Files are linked, or copied if they lie in another file system.
-    fn import(
-        &self,
-        ranges: &[(Family, Range<Vec<u8>>)],
-        runs: &[Run],
-        last: &Batch,
-    ) -> Result<()> {
+    /// of them. Files are linked, or copied if they lie in another file system.
+    fn import(&self, ranges: &[Part], runs: &[Run], last: &Batch) -> Result<()> {
         import::import(self, ranges, runs, last)
     }
 

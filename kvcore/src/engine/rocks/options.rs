@@ -5,6 +5,7 @@ use rocksdb::{
     DEFAULT_COLUMN_FAMILY_NAME, LogLevel, Options, WriteBufferManager,
 };
 
+use super::backlog::SLOWDOWN;
 use crate::engine::Family;
 use crate::types::{Error, Kind, Result};
 
@@ -30,9 +31,11 @@ const FAIRNESS: i32 = 10;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RocksOptions {
     /// Bytes of memory for cached blocks, with their indexes and filters, and for tables that are not
-    /// flushed yet. Half of it can be such tables at worst. At least 1 MiB. Default: 512 MiB.
+    /// flushed yet. Half of it can be such tables at worst, and one batch more. Blocks that are being
+    /// read are never refused room, so it can be exceeded by a few of them. What compactions work with
+    /// comes on top, some tens of MiB, and what the allocator wastes. At least 1 MiB. Default: 512 MiB.
     pub memory_limit: usize,
-    /// Files held open at once, 16 to 1,000,000. Default: 512.
+    /// Files held open at once, 16 to 1,000,000. A file holds 64 MiB at most. Default: 512.
     pub max_open_files: u32,
     /// Threads that flush and compact, 2 to 64. RocksDB shares them between all engines of a
     /// process and keeps them until it ends. Default: 2.
@@ -110,8 +113,12 @@ impl RocksOptions {
     fn database(&self) -> Result<Options> {
         // Options of which the crate knows no other way to set them; before all others, because those
         // are not kept alive across it.
+        let others = format!(
+            // The engine flushes before it closes; RocksDB would wait where the engine gives up.
+            "delayed_write_rate={SLOWED_BYTES};avoid_flush_during_shutdown=true"
+        );
         let mut options = quiet()
-            .get_options_from_string(format!("delayed_write_rate={SLOWED_BYTES}"))
+            .get_options_from_string(others)
             .map_err(|error| Error::internal("options of the state are refused").because(error))?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -200,6 +207,7 @@ fn family_of(table_bytes: usize, files: &BlockBasedOptions) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(table_bytes);
     options.set_max_write_buffer_number(TABLES as i32);
+    options.set_level_zero_slowdown_writes_trigger(SLOWDOWN as i32);
     options.set_block_based_table_factory(files);
     options
 }

@@ -99,6 +99,24 @@ fn a_large_part_becomes_several_files() {
     assert_eq!(left, 0);
 }
 
+#[test]
+fn runs_may_lie_in_another_file_system() {
+    let root = tempdir().unwrap();
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    let device = |dir: &Path| fs::metadata(dir).unwrap().dev();
+    if device(root.path()) == device(elsewhere.path()) {
+        return;
+    }
+    let source = filled(&root.path().join("source"), 300, 100);
+    let target = open(&root.path().join("target"));
+    let runs = export(&source, elsewhere.path());
+    for _ in 0..2 {
+        target.import(&everything(), &runs, &Batch::new()).unwrap();
+        assert!(pairs(&target) == pairs(&source));
+        assert_eq!(fs::metadata(path(&runs[0])).unwrap().nlink(), 1);
+    }
+}
+
 /// Damage is found, or it is where it does no harm: in a filter, which is then not used.
 #[test]
 fn no_flipped_bit_gets_in() {
@@ -197,6 +215,30 @@ fn reading_a_stopped_state_changes_nothing() {
 }
 
 #[test]
+fn a_state_is_read_as_a_crash_left_it() {
+    let root = tempdir().unwrap();
+    let (dir, image) = (root.path().join("state"), root.path().join("image"));
+    let engine = filled(&dir, 500, 1_000);
+    engine.flush().unwrap();
+    let mut batch = Batch::new();
+    batch.delete(Family::Data, 7_u64.to_be_bytes().to_vec());
+    engine.write(&batch).unwrap();
+    engine.database.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).unwrap();
+    fs::create_dir(&image).unwrap();
+    for path in snapshot(&dir).into_keys() {
+        fs::copy(&path, image.join(path.file_name().unwrap())).unwrap();
+    }
+    let before = snapshot(&image);
+    let stopped = RocksEngine::open_read_only(&image).unwrap();
+    let (family, range) = everything().remove(0);
+    let found = stopped.view().scan(family, range, false, usize::MAX, usize::MAX).unwrap();
+    assert_eq!(found.len(), 500, "what was not flushed is not there");
+    stopped.check(Family::Data).unwrap();
+    drop(stopped);
+    assert!(snapshot(&image) == before, "a file has changed");
+}
+
+#[test]
 fn a_stopped_state_must_be_there_and_whole() {
     let root = tempdir().unwrap();
     let refused = |dir: &Path| {
@@ -226,11 +268,14 @@ fn a_check_finds_damage_anywhere_and_names_the_file() {
     batch.put(Family::Meta, "meta", "of it");
     engine.write(&batch).unwrap();
     engine.flush().unwrap();
-    engine.database.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).unwrap();
+    // What is deleted lies in a file below the one that says so.
+    let data = handle(&engine.database, Family::Data).unwrap();
+    engine.database.compact_range_cf(data, None::<&[u8]>, None::<&[u8]>);
     let mut batch = Batch::new();
     batch.delete_range(Family::Data, vec![]..vec![0xFF; 9]);
     engine.write(&batch).unwrap();
     engine.flush().unwrap();
+    assert_eq!(pairs(&engine), []);
     let live = engine.database.live_files().unwrap();
     let largest = live.iter().max_by_key(|file| file.size).unwrap();
     let (name, size) = (largest.name.clone(), largest.size);
