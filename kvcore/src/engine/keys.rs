@@ -23,7 +23,8 @@ use crate::types::{GroupId, PartitionId, Result, SessionId, limits};
 const METADATA: u16 = 0xFFFF;
 const GROUP_BYTES: usize = 2;
 
-/// `replicas` relies on this tag being the lowest: a group's replica record is its first.
+/// `replicas` relies on this tag being the lowest: a group's replica record is its first. `records_range`
+/// relies on these two being the lowest.
 const REPLICA: u8 = 1;
 const APPLIED: u8 = 2;
 const SESSION: u8 = 3;
@@ -56,6 +57,12 @@ pub fn user_key(stored: &Bytes) -> Option<Bytes> {
 /// All of a group's records in [`Family::Meta`].
 pub fn meta_range(group: GroupId) -> Range<Vec<u8>> {
     meta(group, u8::MIN)..meta(group, u8::MAX)
+}
+
+/// A group's records in [`Family::Meta`] but for those that speak of the replica itself: which one it is,
+/// and how far it has applied the log.
+pub fn records_range(group: GroupId) -> Range<Vec<u8>> {
+    meta(group, SESSION)..meta(group, u8::MAX)
 }
 
 /// Where the id of the replica that a stored group belongs to lies in [`Family::Meta`].

@@ -46,16 +46,17 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 pub use batch::{Batch, Operation};
 pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
-pub use rocks::{RocksEngine, RocksOptions, StoppedEngine};
+pub use rocks::{DiskEngine, RocksEngine, RocksOptions, StoppedEngine};
 pub use run::{Content, Part, Ranges, Run};
 
-use crate::types::{Error, Result};
+use crate::types::{Error, Kind, Result};
 
 /// Which of the two ordered maps of an engine a key lies in. A batch may change both.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -105,6 +106,25 @@ pub trait Engine: Send + Sync + Debug + 'static {
     /// [failed](Engine::failure). Nothing of the batch has been applied in any of these cases.
     fn write(&self, batch: &Batch) -> Result<()>;
 
+    /// Writes, and waits where [`write`](Engine::write) would have to be tried again because the disk has to
+    /// catch up: for as long as `patience`. Blocks.
+    ///
+    /// # Errors
+    /// As [`write`](Engine::write).
+    fn write_waiting(&self, batch: &Batch, patience: Duration) -> Result<()> {
+        const PAUSE: Duration = Duration::from_millis(10);
+        let mut left = patience;
+        loop {
+            match self.write(batch) {
+                Err(error) if error.kind() == Kind::Overloaded && !left.is_zero() => {
+                    std::thread::sleep(PAUSE);
+                    left = left.saturating_sub(PAUSE);
+                }
+                written => return written,
+            }
+        }
+    }
+
     /// What the engine has failed with for good: `Corruption` when files that it had to rewrite turned
     /// out to be damaged or missing, `Internal` when the disk refused to store what it must for
     /// another reason than being full. From then on nothing can be written, and what was not flushed
@@ -113,6 +133,33 @@ pub trait Engine: Send + Sync + Debug + 'static {
     ///
     /// Takes about as long as writing an empty batch.
     fn failure(&self) -> Option<Error>;
+
+    /// Opens the engine anew, from what is on disk, after it has [failed](Engine::failure). What was not
+    /// flushed is gone. Nobody may be using it: whoever calls meanwhile is answered `Unavailable`. An
+    /// engine in memory has nothing to open.
+    ///
+    /// # Errors
+    /// `Overloaded` when somebody holds a view for too long, and everything is as before; else as when
+    /// it was first opened, and it stays closed. It can be tried again.
+    fn reopen(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Rids the engine of what is damaged: what can be read of each of these groups of ranges is kept,
+    /// groups that cannot be read as a whole and everything else are dropped. `damaged` is called for each
+    /// such group, by its number, before anything is dropped; if it fails nothing is. Nobody may be
+    /// using the engine, as for [`reopen`](Engine::reopen). An engine in memory has nothing to do.
+    ///
+    /// # Errors
+    /// Those of `damaged`; `StorageFull`: a second copy of the state is made; else as
+    /// [`reopen`](Engine::reopen). It can be tried again.
+    fn salvage(
+        &self,
+        _groups: &[Ranges],
+        _damaged: &mut dyn FnMut(usize, Error) -> Result<()>,
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// The engine at this moment, unchanged by later writes for as long as it is held. Cheap to take;
     /// holding it keeps what has been overwritten since, so do not hold it for longer than needed.

@@ -19,6 +19,7 @@
 //! ([`import`]). What a stopped node has left can be read without changing it ([`StoppedEngine`]).
 
 mod backlog;
+mod disk;
 mod error;
 mod export;
 mod import;
@@ -39,6 +40,7 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
+pub use disk::DiskEngine;
 pub use options::RocksOptions;
 pub use stopped::{Files, StoppedEngine};
 
@@ -102,6 +104,11 @@ impl RocksEngine {
             return Err(backlog::no_space());
         }
         Err(error)
+    }
+
+    /// Views that somebody holds.
+    fn viewers(&self) -> usize {
+        Arc::strong_count(&self.database).saturating_sub(1)
     }
 
     /// How a writer would be answered now.
