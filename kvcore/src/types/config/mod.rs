@@ -2,10 +2,12 @@
 //! at the door.
 //!
 //! What holds for the whole cluster and is fixed at its founding stands in [`ClusterConfig`]; what each
-//! node may have its own way stands in [`NodeConfig`].
+//! node may have its own way stands in [`NodeConfig`], with how much it may store in [`StorageConfig`].
 
 mod cluster;
 mod node;
+mod storage;
 
 pub use cluster::{ClusterConfig, Founding};
 pub use node::{NodeConfig, Timers, check_address};
+pub use storage::StorageConfig;

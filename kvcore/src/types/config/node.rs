@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cluster::Founding;
+use super::storage::StorageConfig;
 use crate::types::error::{Error, Kind, Result};
 use crate::types::limits::Limits;
 
@@ -34,6 +35,8 @@ pub struct NodeConfig {
     pub start_timeout: Duration,
     /// Limits. Default: the highest allowed.
     pub limits: Limits,
+    /// How much memory and disk the node takes. Default: see [`StorageConfig`].
+    pub storage: StorageConfig,
     /// Timers. Default: see [`Timers`].
     pub timers: Timers,
 }
@@ -51,6 +54,7 @@ impl Default for NodeConfig {
             weight: 1.0,
             start_timeout: Duration::from_secs(60),
             limits: Limits::default(),
+            storage: StorageConfig::default(),
             timers: Timers::default(),
         }
     }
@@ -114,6 +118,7 @@ impl NodeConfig {
             .with("election_max_ms", timers.election_max.as_millis()));
         }
         self.limits.validate()?;
+        self.storage.validate()?;
         self.founding.found(self.data_dir.is_some())?;
         Ok(())
     }
