@@ -42,7 +42,8 @@ macro_rules! bodies {
 bodies! {
     Append -> Appended,
     AskVote -> Voted,
-    SnapshotPart -> SnapshotDone,
+    SnapshotChunk -> SnapshotTaken,
+    SnapshotInstall -> SnapshotInstalled,
     HandOver -> HandedOver,
     Execute -> Executed,
     Route -> Routes,
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_reply_of_another_kind_is_an_error() {
-        let reply = reply::Body::from(message::Pong {});
+        let reply = reply::Body::from(message::Pong::default());
         assert!(message::Pong::try_from(reply.clone()).is_ok());
         assert_eq!(message::Voted::try_from(reply).unwrap_err().kind(), Kind::Internal);
     }

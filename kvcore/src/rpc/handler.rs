@@ -20,6 +20,8 @@ pub struct Caller {
     /// The cluster it belongs to, or nothing if it has not joined one yet (or is a client that takes
     /// any).
     pub cluster: Option<ClusterId>,
+    /// Whether the link is for snapshots only.
+    pub bulk: bool,
 }
 
 /// A reply that is being made.

@@ -24,14 +24,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What to send.
-    pub(super) fn hello(&self) -> Hello {
+    /// What to send over a link, one for snapshots only if `bulk`.
+    pub(super) fn hello(&self, bulk: bool) -> Hello {
         Hello {
             protocol: PROTOCOL,
             cluster: convert::cluster_bytes(self.cluster),
             node: self.node.map_or(0, |node| node.0),
             address: self.address.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
+            bulk,
         }
     }
 
@@ -60,7 +61,7 @@ impl Identity {
         if let Some(address) = &address {
             check_address(address)?;
         }
-        Ok(Caller { node, address, cluster })
+        Ok(Caller { node, address, cluster, bulk: theirs.bulk })
     }
 }
 
@@ -114,23 +115,23 @@ mod tests {
             cluster: Some(ClusterId(1)),
             address: "localhost:7400".into(),
         };
-        let caller = ours(Some(1)).admit(node.hello()).unwrap();
+        let caller = ours(Some(1)).admit(node.hello(false)).unwrap();
         assert_eq!(caller.node, Some(NodeId(7)));
         assert_eq!(caller.address.as_deref(), Some("localhost:7400"));
         assert_eq!(caller.cluster, Some(ClusterId(1)));
-        assert_eq!(ours(None).admit(Identity::default().hello()).unwrap(), Caller::default());
+        assert_eq!(ours(None).admit(Identity::default().hello(false)).unwrap(), Caller::default());
     }
 
     #[test]
     fn only_two_different_clusters_are_a_mismatch() {
-        ours(Some(1)).admit(ours(None).hello()).unwrap();
-        ours(None).admit(ours(Some(1)).hello()).unwrap();
-        assert_eq!(refusal(&ours(Some(1)), ours(Some(2)).hello()), Kind::WrongCluster);
+        ours(Some(1)).admit(ours(None).hello(false)).unwrap();
+        ours(None).admit(ours(Some(1)).hello(false)).unwrap();
+        assert_eq!(refusal(&ours(Some(1)), ours(Some(2)).hello(false)), Kind::WrongCluster);
     }
 
     #[test]
     fn nonsense_is_refused() {
-        let hello = ours(None).hello();
+        let hello = ours(None).hello(false);
         let protocol = Hello { protocol: 2, ..hello.clone() };
         assert_eq!(refusal(&ours(None), protocol), Kind::Unsupported);
         let cluster = Hello { cluster: "x".into(), ..hello.clone() };

@@ -17,7 +17,7 @@ impl Handler for Echo {
     fn handle(&self, _: &Arc<Caller>, request: request::Body, _: Duration) -> Answer {
         async move {
             match request {
-                request::Body::Ping(_) => Ok(Pong {}.into()),
+                request::Body::Ping(_) => Ok(Pong::default().into()),
                 request::Body::Describe(_) => futures::future::pending().await,
                 // Answers far more than it was asked.
                 _ => Ok(Described { json: vec![7; 100_000].into() }.into()),
@@ -61,8 +61,8 @@ async fn calls_go_both_ways_at_once() {
     tokio::spawn(from_b.map(Ok).forward(to_a));
     let (one, two) =
         (a.start(Ping {}.into(), SOON).unwrap(), b.start(Ping {}.into(), SOON).unwrap());
-    assert_eq!(one.finish().await.unwrap(), Pong {}.into());
-    assert_eq!(two.finish().await.unwrap(), Pong {}.into());
+    assert_eq!(one.finish().await.unwrap(), Pong::default().into());
+    assert_eq!(two.finish().await.unwrap(), Pong::default().into());
 }
 
 #[tokio::test]

@@ -1,15 +1,16 @@
-//! Calls between processes: one link for each pair, and what goes over it.
+//! Calls between processes: a link for each pair, and what goes over it.
 //!
 //! Two processes of a cluster talk over one **link**: a long-lived gRPC stream that carries packets of
 //! frames both ways. Whoever dialed, either side may ask over it, so a pair of nodes needs no second
 //! connection, and a client is reached over the one that it opened itself. One stream instead of one
 //! gRPC call for each request costs a fiftieth of the processor time, since whatever waits at the same
-//! moment travels in the same packet.
+//! moment travels in the same packet. Only snapshots, which are large and can wait, have a link of their
+//! own beside it, so that nothing stands behind them.
 //!
 //! The life of a call: a [`Peer`] stands for one process, known by its node id or by its address.
 //! [`Peer::call`] asks the [`Pool`] for the link there; if there is none, a new one is put in place
-//! and dialed, and calls wait in it. The request goes into the link's `queue`, in one of three lanes:
-//! elections before appends before snapshots. The link's writer takes what is there, up to 256 KiB,
+//! and dialed, and calls wait in it. The request goes into the link's `queue`, in one of two lanes:
+//! elections before appends. The link's writer takes what is there, up to 256 KiB,
 //! and sends it; it never waits for more to come. On the other side the link's reader hands each
 //! request, in order, to the [`Handler`], lets the future it gets run beside the others (`serving`),
 //! and queues the reply. The reply finds its caller by the number of the call (`calls`).

@@ -33,7 +33,8 @@ impl Peer {
         Peer(Way::Local { handler, caller })
     }
 
-    /// Sends a request. The request is in the queue, behind all earlier ones, when this returns; the
+    /// Sends a request. Pieces of a snapshot for a node go over a link of their own, all else over one
+    /// link, in order. The request is in the queue, behind all earlier ones, when this returns; the
     /// future resolves with the reply. Dropping it gives the call up. To be awaited inside a tokio
     /// runtime.
     ///
@@ -56,7 +57,7 @@ impl Peer {
                 Ok(Either::Left(answer(handler.as_ref(), caller, request, timeout)))
             }
             Way::Remote { pool, target } => pool
-                .link(target)
+                .link(&target.carrying(&request))
                 .and_then(|link| link.start(request, timeout))
                 .map(|pending| Either::Right(pending.finish())),
         };

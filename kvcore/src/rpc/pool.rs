@@ -95,7 +95,7 @@ impl Pool {
     /// up, and the pause after a failed dial.
     pub fn set_address(&self, node: NodeId, address: &str) {
         let dropped = self.0.slots.lock().set_address(node, address);
-        if let Some(link) = dropped {
+        for link in dropped {
             link.end(Ending::new(Kind::Unavailable, "the node's address has changed"));
         }
     }
@@ -197,8 +197,8 @@ impl Inner {
         Ok(caller)
     }
 
-    fn hello(&self) -> frame::Body {
-        frame::Body::Hello(self.identity.lock().hello())
+    fn hello(&self, bulk: bool) -> frame::Body {
+        frame::Body::Hello(self.identity.lock().hello(bulk))
     }
 
     /// Takes a link from the door: the other side speaks first.
@@ -216,7 +216,7 @@ impl Inner {
             let Some(inner) = pool.upgrade() else { return };
             let admitted = inner.admit(hello);
             let answer = match &admitted {
-                Ok(_) => inner.hello(),
+                Ok(caller) => inner.hello(caller.bulk),
                 Err(error) => frame::Body::Failure(super::convert::failure(error)),
             };
             drop(inner);
@@ -302,12 +302,12 @@ async fn greet(
 ) -> Result<(Caller, Incoming, Outgoing)> {
     let upgrade = || pool.upgrade().ok_or_else(|| Ending::closed().error());
     let (mut outgoing, mut incoming) = grpc::client::dial(address).await?;
-    let ours = upgrade()?.hello();
+    let ours = upgrade()?.hello(matches!(target, Target::Bulk(_)));
     hello::send(&mut outgoing, ours).await?;
     let theirs = hello::receive(&mut incoming).await?;
     let caller = upgrade()?.admit(theirs)?;
     match target {
-        Target::Node(node) if caller.node != Some(*node) => {
+        Target::Node(node) | Target::Bulk(node) if caller.node != Some(*node) => {
             Err(Error::new(Kind::Unavailable, "another node answers at the address")
                 .with("expected", node)
                 .with("found", caller.node.map_or_else(|| "a client".into(), |id| id.to_string())))

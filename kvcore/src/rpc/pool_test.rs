@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::*;
 use crate::rpc::message::{
-    self, Append, Execute, Ping, Propose, Proposed, SnapshotPart, execute, request,
+    self, Append, Execute, Ping, Propose, Proposed, SnapshotChunk, execute, request,
 };
 use crate::rpc::{Answer, Handler};
 use crate::types::{Clock, Entropy, limits};
@@ -77,8 +77,8 @@ impl Handler for Script {
                 (String::from_utf8_lossy(&command).chars().take(20).collect(), command)
             }
             request::Body::Ping(_) => ("ping".into(), "ping".into()),
-            request::Body::SnapshotPart(part) => {
-                (format!("part {}", part.part), Bytes::from("part"))
+            request::Body::SnapshotChunk(chunk) => {
+                (format!("chunk {}", chunk.chunk), Bytes::from("chunk"))
             }
             request::Body::Append(append) => (format!("append {}", append.to), "append".into()),
             request::Body::Execute(execute) => match execute.operation {
@@ -95,8 +95,8 @@ impl Handler for Script {
         let who = caller.node;
         async move {
             match &command[..] {
-                b"ping" => Ok(message::Pong {}.into()),
-                b"part" => Ok(message::SnapshotDone::default().into()),
+                b"ping" => Ok(message::Pong::default().into()),
+                b"chunk" => Ok(message::SnapshotTaken::default().into()),
                 b"append" => Ok(message::Appended::default().into()),
                 b"wait" => {
                     if let Some(gate) = gate {
@@ -295,25 +295,30 @@ async fn calls_arrive_in_the_order_they_were_made() {
 }
 
 #[tokio::test]
-async fn an_urgent_call_goes_before_queued_parts_of_a_snapshot() {
+async fn a_snapshot_has_a_link_of_its_own() {
     let script = Arc::new(Script::default());
     let b = process(2, 9, Some(script.clone())).await;
     let a = process(1, 9, None).await;
-    let peer = a.pool.address_peer(&b.address);
+    a.pool.set_address(NodeId(2), &b.address);
+    let peer = a.pool.node(NodeId(2));
     peer.connect(SOON).await.unwrap();
-    let data = Bytes::from(vec![1; 256 * 1024]);
-    let part = |part| SnapshotPart { part, data: data.clone(), ..SnapshotPart::default() };
-    let parts: Vec<_> = (0..100).map(|at| peer.call(part(at).into(), SOON)).collect();
-    let append = peer.call(Append::default().into(), SOON);
-    let ping = peer.call(Ping {}.into(), SOON);
-    ping.await.unwrap();
-    append.await.unwrap();
-    for part in parts {
-        part.await.unwrap();
+    let data = Bytes::from(vec![1; 1024 * 1024]);
+    let chunk = |chunk| SnapshotChunk { chunk, data: data.clone(), ..SnapshotChunk::default() };
+    let chunks: Vec<_> = (0..40).map(|at| peer.call(chunk(at).into(), SOON)).collect();
+    peer.call(Ping {}.into(), SOON).await.unwrap();
+    for chunk in chunks {
+        chunk.await.unwrap();
     }
+    // It does not stand behind them, and they keep their order.
     let arrived = script.arrived();
-    assert_eq!(arrived[..3], ["ping", "append 0", "part 0"]);
-    assert_eq!(arrived.len(), 102);
+    let ping = arrived.iter().position(|note| note == "ping").unwrap();
+    assert!(ping < 40, "the ping waited for the snapshot");
+    let chunks: Vec<_> = arrived.iter().filter(|note| *note != "ping").cloned().collect();
+    assert_eq!(chunks, (0..40).map(|at| format!("chunk {at}")).collect::<Vec<_>>());
+    // Only the other link is a sign of life; and this one serves both directions.
+    assert_eq!(*a.pool.linked().borrow(), BTreeSet::from([NodeId(2)]));
+    assert!(a.pool.0.current(&Target::Bulk(NodeId(2))).is_some());
+    assert!(b.pool.0.current(&Target::Bulk(NodeId(1))).is_some());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What waits to be sent over one link: three lanes, bounded together in bytes.
+//! What waits to be sent over one link: two lanes, bounded together in bytes.
 
 use std::collections::VecDeque;
 
@@ -10,8 +10,6 @@ use super::message::{Frame, Packet, reply, request};
 
 /// Room beyond the limit for urgent frames, in bytes: a full queue must not silence elections.
 const RESERVE: usize = 1024 * 1024;
-/// A bulk frame goes first after this many packets without one, so that it is slow but not stuck.
-const PATIENCE: u32 = 16;
 /// About what a waiting frame takes in memory besides its encoded bytes.
 const OVERHEAD: usize = 128;
 
@@ -21,9 +19,8 @@ pub(super) enum Lane {
     /// Elections, signs of life and failures: small, and of no use when late.
     Urgent,
     /// Appends (all of them, so that an empty one never overtakes a filled one) and what clients ask.
+    /// Snapshots as well, which have a link of their own.
     Normal,
-    /// Parts of snapshots.
-    Bulk,
 }
 
 impl Lane {
@@ -33,7 +30,6 @@ impl Lane {
             request::Body::AskVote(_) | request::Body::HandOver(_) | request::Body::Ping(_) => {
                 Lane::Urgent
             }
-            request::Body::SnapshotPart(_) => Lane::Bulk,
             _ => Lane::Normal,
         }
     }
@@ -67,9 +63,7 @@ struct Waiting {
 struct State {
     urgent: VecDeque<Waiting>,
     normal: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
     bytes: usize,
-    packets_without_bulk: u32,
     closed: bool,
 }
 
@@ -91,14 +85,13 @@ impl Queue {
         self.limit
     }
 
-    /// Puts a frame at the end of its lane. Bulk may fill half of the queue, normal frames all of it;
-    /// an empty queue takes any frame.
+    /// Puts a frame at the end of its lane. Urgent frames have some room beyond the limit; an empty
+    /// queue takes any frame.
     pub(super) fn push(&self, lane: Lane, frame: Frame) -> Result<(), Refusal> {
         let bytes = frame.encoded_len() + OVERHEAD;
         let ceiling = match lane {
             Lane::Urgent => self.limit + RESERVE,
             Lane::Normal => self.limit,
-            Lane::Bulk => self.limit / 2,
         };
         let mut state = self.state.lock();
         if state.closed {
@@ -152,43 +145,24 @@ impl State {
         match lane {
             Lane::Urgent => &mut self.urgent,
             Lane::Normal => &mut self.normal,
-            Lane::Bulk => &mut self.bulk,
         }
-    }
-
-    fn next_lane(&self) -> Lane {
-        if !self.bulk.is_empty() && self.packets_without_bulk >= PATIENCE {
-            return Lane::Bulk;
-        }
-        if !self.urgent.is_empty() {
-            return Lane::Urgent;
-        }
-        if !self.normal.is_empty() { Lane::Normal } else { Lane::Bulk }
     }
 
     fn take(&mut self, most: usize, wanted: &mut impl FnMut(&Frame) -> bool) -> Packet {
         let mut packet = Packet::default();
         let mut size = 0;
         loop {
-            let lane = self.next_lane();
+            let lane = if self.urgent.is_empty() { Lane::Normal } else { Lane::Urgent };
             let Some(front) = self.lane(lane).front() else { break };
             if !packet.frames.is_empty() && size + front.bytes > most {
                 break;
             }
             let Some(waiting) = self.lane(lane).pop_front() else { break };
             self.bytes -= waiting.bytes;
-            if lane == Lane::Bulk {
-                self.packets_without_bulk = 0;
-            }
             if wanted(&waiting.frame) {
                 size += waiting.bytes;
                 packet.frames.push(waiting.frame);
             }
-        }
-        if self.bulk.is_empty() {
-            self.packets_without_bulk = 0;
-        } else {
-            self.packets_without_bulk += 1;
         }
         packet
     }
@@ -199,7 +173,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::rpc::message::{Frame, Ping, Request, SnapshotPart, frame};
+    use crate::rpc::message::{Frame, Ping, Request, SnapshotChunk, frame};
 
     fn frame(call: u64, body: impl Into<request::Body>) -> Frame {
         let request = Request { timeout_ms: 1, body: Some(body.into()) };
@@ -208,7 +182,7 @@ mod tests {
 
     fn part(call: u64, bytes: usize) -> Frame {
         let data = Bytes::from(vec![7; bytes]);
-        frame(call, SnapshotPart { data, ..SnapshotPart::default() })
+        frame(call, SnapshotChunk { data, ..SnapshotChunk::default() })
     }
 
     async fn calls(queue: &Queue, most: usize) -> Vec<u64> {
@@ -219,11 +193,11 @@ mod tests {
     #[tokio::test]
     async fn lanes_go_in_their_order_and_frames_of_a_lane_in_theirs() {
         let queue = Queue::new(1 << 20);
-        for (call, lane) in [(1, Lane::Bulk), (2, Lane::Normal), (3, Lane::Urgent)] {
+        for (call, lane) in [(1, Lane::Normal), (2, Lane::Urgent)] {
             queue.push(lane, frame(call, Ping {})).unwrap();
             queue.push(lane, frame(call + 10, Ping {})).unwrap();
         }
-        assert_eq!(calls(&queue, 1 << 20).await, [3, 13, 2, 12, 1, 11]);
+        assert_eq!(calls(&queue, 1 << 20).await, [2, 12, 1, 11]);
     }
 
     #[tokio::test]
@@ -239,33 +213,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bulk_is_not_starved() {
-        let queue = Queue::new(1 << 20);
-        queue.push(Lane::Bulk, part(999, 1000)).unwrap();
-        queue.push(Lane::Normal, part(0, 1000)).unwrap();
-        let mut packets = 0;
-        loop {
-            queue.push(Lane::Normal, part(packets + 1, 1000)).unwrap();
-            packets += 1;
-            if calls(&queue, 1500).await == [999] {
-                break;
-            }
-        }
-        assert_eq!(packets, u64::from(PATIENCE) + 1);
-    }
-
-    #[tokio::test]
     async fn each_lane_has_its_ceiling() {
         let queue = Queue::new(10_000);
-        queue.push(Lane::Bulk, part(1, 4000)).unwrap();
-        assert_eq!(queue.push(Lane::Bulk, part(2, 4000)), Err(Refusal::Full));
-        queue.push(Lane::Normal, part(3, 4000)).unwrap();
-        assert_eq!(queue.push(Lane::Normal, part(4, 4000)), Err(Refusal::Full));
-        queue.push(Lane::Urgent, part(5, 4000)).unwrap();
-        assert_eq!(queue.push(Lane::Urgent, part(6, RESERVE)), Err(Refusal::Full));
-        assert_eq!(calls(&queue, 1 << 20).await, [5, 3, 1]);
+        queue.push(Lane::Normal, part(1, 8000)).unwrap();
+        assert_eq!(queue.push(Lane::Normal, part(2, 4000)), Err(Refusal::Full));
+        queue.push(Lane::Urgent, part(3, 4000)).unwrap();
+        assert_eq!(queue.push(Lane::Urgent, part(4, RESERVE)), Err(Refusal::Full));
+        assert_eq!(calls(&queue, 1 << 20).await, [3, 1]);
         // All room is back, and an empty queue takes one frame of any size.
-        queue.push(Lane::Bulk, part(7, 50_000)).unwrap();
+        queue.push(Lane::Normal, part(5, 50_000)).unwrap();
     }
 
     #[tokio::test]

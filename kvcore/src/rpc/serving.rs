@@ -105,7 +105,8 @@ impl Serving {
         let (requests, room) = match body {
             request::Body::Append(_)
             | request::Body::AskVote(_)
-            | request::Body::SnapshotPart(_)
+            | request::Body::SnapshotChunk(_)
+            | request::Body::SnapshotInstall(_)
             | request::Body::HandOver(_) => (&self.replicas, &self.room.replicas),
             _ => (&self.others, &self.room.others),
         };

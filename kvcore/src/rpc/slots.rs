@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::handler::Caller;
 use super::link::{Ending, Link};
+use super::message::request;
 use crate::types::{ClusterId, Error, Kind, NodeId, Result};
 
 /// The pause after a first failed dial; it doubles with each further one.
@@ -22,14 +23,30 @@ const REMEMBERED: usize = 1024;
 pub(super) enum Target {
     /// That node, wherever it is.
     Node(NodeId),
+    /// That node, over the link that is for snapshots only.
+    Bulk(NodeId),
     /// Whoever answers there.
     Address(Arc<str>),
+}
+
+impl Target {
+    /// Where to send that request: pieces of a snapshot would delay what is behind them.
+    pub(super) fn carrying(&self, request: &request::Body) -> Target {
+        match (self, request) {
+            (
+                Target::Node(node),
+                request::Body::SnapshotChunk(_) | request::Body::SnapshotInstall(_),
+            ) => Target::Bulk(*node),
+            _ => self.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Node(node) => write!(f, "{node}"),
+            Target::Bulk(node) => write!(f, "{node} (bulk)"),
             Target::Address(address) => f.write_str(address),
         }
     }
@@ -71,7 +88,8 @@ impl Slot {
     }
 
     fn went_down(&mut self, target: &Target, ending: &Ending) {
-        if !std::mem::replace(&mut self.down, true) {
+        // A node is down when the link that carries its elections is: the other one says nothing.
+        if !matches!(target, Target::Bulk(_)) && !std::mem::replace(&mut self.down, true) {
             let error = ending.error();
             tracing::warn!(peer = %target, %error, "peer is down");
         }
@@ -105,7 +123,7 @@ impl Slots {
             self.slots.retain(|_, slot| !slot.idle(now));
         }
         let address = match target {
-            Target::Node(node) => self.addresses.get(node).cloned(),
+            Target::Node(node) | Target::Bulk(node) => self.addresses.get(node).cloned(),
             Target::Address(address) => Some(Arc::clone(address)),
         };
         let slot = self.slots.entry(target.clone()).or_default();
@@ -129,9 +147,9 @@ impl Slots {
     }
 
     /// Puts an open link where calls find it: at the target it was dialed for, if it was dialed, and
-    /// at the node that it leads to.
+    /// at the node that it leads to. `caller` is who is there, and what the link is for.
     pub(super) fn opened(&mut self, link: &Arc<Link>, caller: &Caller, dialed: Option<&Target>) {
-        let node = caller.node.map(Target::Node);
+        let node = caller.node.map(if caller.bulk { Target::Bulk } else { Target::Node });
         let dialed = dialed.filter(|dialed| Some(*dialed) != node.as_ref());
         for target in dialed.into_iter().chain(&node) {
             let slot = self.slots.entry(target.clone()).or_default();
@@ -200,6 +218,7 @@ impl Slots {
         let addresses = &self.addresses;
         self.slots.retain(|target, slot| match target {
             Target::Node(node) => addresses.contains_key(node) || !slot.idle(now),
+            Target::Bulk(_) => !slot.idle(now),
             Target::Address(_) => true,
         });
     }
@@ -210,25 +229,29 @@ impl Slots {
     }
 
     /// Writes an address into the book. If that changes it: what was tried at the old one counts no
-    /// more, and the link that is being dialed there is returned, to be ended.
-    pub(super) fn set_address(&mut self, node: NodeId, address: &str) -> Option<Arc<Link>> {
+    /// more, and the links that are being dialed there are returned, to be ended.
+    pub(super) fn set_address(&mut self, node: NodeId, address: &str) -> Vec<Arc<Link>> {
         if self.addresses.get(&node).is_some_and(|known| **known == *address) {
-            return None;
+            return Vec::new();
         }
         self.addresses.insert(node, address.into());
-        let slot = self.slots.get_mut(&Target::Node(node))?;
-        slot.failures = 0;
-        slot.retry_at = Duration::ZERO;
-        slot.dialing.take()
+        let mut dropped = Vec::new();
+        for target in [Target::Node(node), Target::Bulk(node)] {
+            let Some(slot) = self.slots.get_mut(&target) else { continue };
+            slot.failures = 0;
+            slot.retry_at = Duration::ZERO;
+            dropped.extend(slot.dialing.take());
+        }
+        dropped
     }
 
-    /// The nodes with an open link.
+    /// The nodes with an open link, one that is not for snapshots only.
     pub(super) fn linked(&self) -> BTreeSet<NodeId> {
         let linked = self.slots.iter().filter(|(_, slot)| !slot.open.is_empty());
         linked
             .filter_map(|(target, _)| match target {
                 Target::Node(node) => Some(*node),
-                Target::Address(_) => None,
+                Target::Bulk(_) | Target::Address(_) => None,
             })
             .collect()
     }
@@ -327,6 +350,25 @@ mod tests {
     }
 
     #[test]
+    fn a_link_for_snapshots_is_apart() {
+        let mut slots = Slots::default();
+        slots.set_address(NODE, "a:1");
+        let bulk = dial(&mut slots, &Target::Bulk(NODE), ms(0));
+        let caller = Caller { node: Some(NODE), bulk: true, ..Caller::default() };
+        slots.opened(&bulk, &caller, Some(&Target::Bulk(NODE)));
+        assert!(slots.current(&Target::Node(NODE)).is_none());
+        assert!(slots.linked().is_empty(), "it is no sign of life");
+        let plain = dial(&mut slots, &Target::Node(NODE), ms(0));
+        slots.opened(&plain, &Caller { bulk: false, ..caller.clone() }, Some(&Target::Node(NODE)));
+        // One that the other side dialed serves as well as one of our own.
+        let accepted = link();
+        slots.opened(&accepted, &caller, None);
+        slots.lost(&bulk, Some(&Target::Bulk(NODE)), &ending(), ms(5000), ms(5000), 0);
+        assert!(Arc::ptr_eq(slots.current(&Target::Bulk(NODE)).unwrap(), &accepted));
+        assert!(Arc::ptr_eq(slots.current(&Target::Node(NODE)).unwrap(), &plain));
+    }
+
+    #[test]
     fn a_link_dialed_by_address_serves_its_node_too() {
         let mut slots = Slots::default();
         let target = Target::Address("a:1".into());
@@ -360,8 +402,8 @@ mod tests {
         assert_eq!(slots.route(&target, ms(0), link).err().unwrap().kind(), Kind::Unavailable);
         slots.set_address(NODE, "a:1");
         let first = dial(&mut slots, &target, ms(0));
-        assert!(slots.set_address(NODE, "a:1").is_none());
-        assert!(Arc::ptr_eq(&slots.set_address(NODE, "a:2").unwrap(), &first));
+        assert!(slots.set_address(NODE, "a:1").is_empty());
+        assert!(Arc::ptr_eq(&slots.set_address(NODE, "a:2")[0], &first));
         let second = dial(&mut slots, &target, ms(0));
         slots.failed(&target, &first, &ending(), ms(0), 0);
         slots.failed(&target, &second, &ending(), ms(0), 0);
@@ -375,7 +417,8 @@ mod tests {
         let mut slots = Slots::default();
         slots.set_address(NODE, "a:1");
         for node in [NODE, NodeId(2)] {
-            let caller = Caller { node: Some(node), address: Some("b:2".into()), cluster: None };
+            let caller =
+                Caller { node: Some(node), address: Some("b:2".into()), ..Caller::default() };
             slots.opened(&link(), &caller, None);
         }
         assert_eq!(slots.address(NODE).unwrap().as_ref(), "b:2");
