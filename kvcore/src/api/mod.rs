@@ -26,8 +26,10 @@ pub use node::Node;
 pub use op::Op;
 pub use options::{CallOptions, ClientOptions, Consistency};
 
+#[cfg(feature = "rocksdb")]
+pub use crate::node::{Inspection, LogFiles, StateFiles, StoredReplica, inspect};
 pub use crate::node::{MemberStatus, Status};
-pub use crate::types::config::{Founding, NodeConfig, Timers};
+pub use crate::types::config::{Founding, NodeConfig, StorageConfig, Timers};
 pub use crate::types::limits;
 pub use crate::types::{ClusterId, Error, Kind, Limits, NodeId, Result, Revision};
 pub use bytes::Bytes;

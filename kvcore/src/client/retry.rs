@@ -9,6 +9,8 @@ use crate::types::{Error, Kind, Result};
 
 /// The longest one attempt waits. A node that hangs without losing its link is given up after that.
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a full disk is no answer yet: the node that has it hands over what it leads.
+const FULL: Duration = Duration::from_secs(1);
 /// The longest a call takes, whatever its caller asks for: as long as a node lets a request wait.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -23,7 +25,8 @@ where
     F: Future<Output = Result<T>>,
 {
     let timeout = timeout.min(LONGEST);
-    let deadline = Instant::now() + timeout;
+    let began = Instant::now();
+    let deadline = began + timeout;
     let mut delays = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(5))
         .with_max_delay(Duration::from_millis(200))
@@ -39,7 +42,8 @@ where
             Err(error) => error,
         };
         maybe_applied |= error.kind() == Kind::Timeout;
-        if !again(error.kind()) {
+        let full = error.kind() == Kind::StorageFull && began.elapsed() < FULL;
+        if !again(error.kind()) && !full {
             return Err(honest(error, maybe_applied));
         }
         let delay = delays.next().unwrap_or(ATTEMPT);
@@ -92,6 +96,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_full_disk_is_an_answer_once_others_could_have_taken_over() {
+        assert_eq!(outcomes(&[Some(Kind::StorageFull), None]).await.unwrap(), 2);
+        let began = Instant::now();
+        let error = outcomes(&[Some(Kind::StorageFull); 10_000]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::StorageFull);
+        assert!(began.elapsed() >= FULL && began.elapsed() < FULL * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_deadline_holds() {
         let before = Instant::now();
         let error = outcomes(&[Some(Kind::Unavailable); 10_000]).await.unwrap_err();
@@ -105,7 +118,9 @@ mod tests {
         kinds[0] = Some(Kind::Timeout);
         assert_eq!(outcomes(&kinds).await.unwrap_err().kind(), Kind::Timeout);
         for kind in Kind::ALL.iter().copied().filter(|kind| !again(*kind)) {
-            let told = outcomes(&[Some(Kind::Timeout), Some(kind)]).await.unwrap_err().kind();
+            let mut kinds = [Some(kind); 10_000];
+            kinds[0] = Some(Kind::Timeout);
+            let told = outcomes(&kinds).await.unwrap_err().kind();
             let verdict = matches!(kind, Kind::Conflict | Kind::SessionExpired);
             assert!(told == kind && verdict || told.maybe_applied(), "{kind} told as {told}");
         }

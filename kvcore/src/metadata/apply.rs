@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::change::{Change, coded};
 use super::state::State;
 use super::watch::Publisher;
-use crate::engine::{Batch, Engine, Family, keys};
+use crate::engine::{Batch, Engine, Family, View, keys};
 use crate::raft::{Apply, Reply};
 use crate::types::{Error, GroupId, Kind, Result};
 use crate::wal::Position;
@@ -15,6 +15,15 @@ use crate::wal::Position;
 const FORMAT: u8 = 1;
 
 coded!(State);
+
+/// The map as it is stored.
+///
+/// # Errors
+/// `Corruption` if it does not parse, `Unsupported` if it is of a newer version; what the view says.
+pub fn stored(view: &dyn View) -> Result<State> {
+    let stored = view.get(Family::Meta, &keys::state(GroupId::Metadata))?;
+    stored.map_or(Ok(State::default()), |bytes| State::decode(&bytes))
+}
 
 /// The metadata group's state on this node.
 pub(super) struct Map {
@@ -31,8 +40,7 @@ impl Map {
 
 impl Apply for Map {
     fn load(&mut self) -> Result<()> {
-        let stored = self.engine.get(Family::Meta, &keys::state(GroupId::Metadata))?;
-        self.state = stored.map_or(Ok(State::default()), |bytes| State::decode(&bytes))?;
+        self.state = stored(self.engine.view()?.as_ref())?;
         self.publisher.publish(self.state.clone());
         Ok(())
     }

@@ -95,6 +95,14 @@ pub enum Change {
         /// The replicas it is to have.
         destined: Vec<Replica>,
     },
+    /// A replica has lost what it promised, because its disk is damaged: another one takes its place, on
+    /// the same node but under an id of its own.
+    Replace {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The replica that is damaged.
+        replica: ReplicaId,
+    },
 }
 
 /// What a change came to.

@@ -14,6 +14,7 @@ mod replica;
 mod state;
 mod watch;
 
+pub use apply::stored;
 pub use change::{Change, Decision, NewMember};
 pub use replica::{Metadata, MetadataOptions};
 pub use state::{Member, Move, State};

@@ -9,7 +9,7 @@ use super::change::{Change, Decision};
 use super::state::State;
 use super::watch::{Publisher, Watch};
 use crate::engine::Engine;
-use crate::raft::{Group, GroupOptions, LogStore, Reply, Trim};
+use crate::raft::{Group, GroupOptions, LogStore, Reply, Staging};
 use crate::rpc::Pool;
 use crate::types::config::Timers;
 use crate::types::{Error, GroupId, NodeId, ReplicaId, Result};
@@ -26,6 +26,8 @@ pub struct MetadataOptions {
     pub engine: Arc<dyn Engine>,
     /// How the other nodes are reached.
     pub pool: Pool,
+    /// Where snapshots stand between two replicas.
+    pub staging: Staging,
     /// Heartbeats and elections.
     pub timers: Timers,
 }
@@ -61,23 +63,30 @@ impl Metadata {
             engine: options.engine,
             apply: Box::new(apply),
             pool: options.pool,
+            staging: options.staging,
             timers: options.timers,
-            trim: Trim::default(),
         })
         .await
     }
 
-    /// Starts the replica anew if it has stopped by itself, as after a failed disk.
+    /// Starts the replica anew, on that log, if it has stopped: by itself, as after a failed disk, or so
+    /// that its disk could be opened anew.
     ///
     /// # Errors
-    /// As [`start`](Metadata::start); it can be tried again.
-    pub async fn revive(&self) -> Result<()> {
+    /// `Corruption` if it stopped because what it has stored is damaged: it has forgotten what it
+    /// promised, and must not vote again. Else as [`start`](Metadata::start); it can be tried again.
+    pub async fn revive(&self, log: LogStore) -> Result<()> {
         let stopped = self.group();
+        if let Some(damage) = stopped.damage() {
+            stopped.stop().await;
+            return Err(damage);
+        }
         if stopped.health().running {
             return Ok(());
         }
         stopped.stop().await;
-        let group = Self::run(self.options.clone(), self.publisher.clone()).await?;
+        let options = MetadataOptions { log, ..self.options.clone() };
+        let group = Self::run(options, self.publisher.clone()).await?;
         *self.group.write() = group;
         Ok(())
     }

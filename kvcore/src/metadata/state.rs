@@ -34,6 +34,13 @@ pub struct Move {
     pub remove: Option<Replica>,
 }
 
+impl Move {
+    /// Whether a damaged replica is replaced by another one on the same node.
+    pub fn replaces(&self) -> bool {
+        self.add.zip(self.remove).is_some_and(|(add, remove)| add.node == remove.node)
+    }
+}
+
 /// Everything that metadata decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -88,11 +95,13 @@ impl State {
         replicas
     }
 
-    /// The replica of a partition that a node is to run: one that is placed there, or on its way.
+    /// The replica of a partition that a node is to run: one on its way there, which may be to take the
+    /// place of a damaged one, or else one that is placed there.
     pub fn hosted(&self, partition: PartitionId, node: NodeId) -> Option<ReplicaId> {
         let placed = self.table.assignment(partition).into_iter().flat_map(|p| p.replicas.iter());
         let coming = self.moves.get(&partition).and_then(|step| step.add.as_ref());
-        placed.chain(coming).find(|replica| replica.node == node).map(|replica| replica.id)
+        let mut all = coming.into_iter().chain(placed);
+        all.find(|replica| replica.node == node).map(|replica| replica.id)
     }
 
     /// Whether that replica was placed here once and has left: its id has been issued, and nothing runs
@@ -114,6 +123,7 @@ impl State {
             Change::Confirm { partition, step, destined } => {
                 self.confirm(partition, step, &destined)
             }
+            Change::Replace { partition, replica } => self.replace(partition, replica),
         }
     }
 
@@ -252,10 +262,41 @@ impl State {
     }
 
     fn abort(&mut self, partition: PartitionId, step: Move) -> Decision {
+        if step.replaces() {
+            // What it replaces is damaged, and by now deleted: there is no way back.
+            return refused(Kind::InvalidArgument, "a damaged replica cannot come back");
+        }
         if self.moves.get(&partition) == Some(&step) {
             self.moves.remove(&partition);
             self.advance();
         }
+        Decision::Done
+    }
+
+    fn replace(&mut self, partition: PartitionId, damaged: ReplicaId) -> Decision {
+        if let Some(step) = self.moves.get(&partition).copied() {
+            let Some(coming) = step.add.filter(|coming| coming.id == damaged) else {
+                return refused(Kind::Unavailable, "the partition has a move under way");
+            };
+            let add = Some(Replica { id: self.issue(), ..coming });
+            self.moves.insert(partition, Move { add, ..step });
+            self.advance();
+            return Decision::Done;
+        }
+        let Some(assignment) = self.table.assignment(partition) else {
+            return refused(Kind::NotFound, "no such partition");
+        };
+        let Some(leaving) = assignment.replicas.iter().find(|replica| replica.id == damaged) else {
+            // It was replaced before; the answer was lost.
+            return Decision::Done;
+        };
+        if assignment.replicas.len() < 2 {
+            return refused(Kind::InvalidArgument, "no other replica has what is lost");
+        }
+        let (remove, node) = (Some(*leaving), leaving.node);
+        let add = Some(Replica { id: self.issue(), node });
+        self.moves.insert(partition, Move { add, remove });
+        self.advance();
         Decision::Done
     }
 

@@ -191,3 +191,52 @@ fn preference_follows_the_replica() {
     state.change(Change::CommitMove { partition: P, step });
     assert_eq!(state.table.assignment(P).unwrap().preferred, Some(NodeId(2)));
 }
+
+/// Two replicas of the partition, on nodes 1 and 2.
+fn doubled() -> State {
+    let mut state = founded();
+    join(&mut state, 2);
+    state.change(Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None });
+    let step = state.moves[&P];
+    state.change(Change::CommitMove { partition: P, step });
+    state
+}
+
+#[test]
+fn a_damaged_replica_is_replaced_on_its_node_under_a_new_id() {
+    let mut state = doubled();
+    let damaged = state.hosted(P, NodeId(2)).unwrap();
+    let replace = |replica| Change::Replace { partition: P, replica };
+    assert_eq!(state.change(replace(damaged)), Decision::Done);
+    let coming = state.hosted(P, NodeId(2)).unwrap();
+    assert_ne!(coming, damaged);
+    assert!(state.retired(P, NodeId(2), damaged), "its log and state go at once");
+    assert_eq!(state.destined(P).len(), 2);
+    assert!(is_refused(state.change(replace(damaged)), Kind::Unavailable));
+    // There is no way back to it, and one that is damaged in its turn is replaced again.
+    let step = state.moves[&P];
+    let abort = Change::AbortMove { partition: P, step };
+    assert!(is_refused(state.change(abort), Kind::InvalidArgument));
+    assert_eq!(state.change(replace(coming)), Decision::Done);
+    let step = state.moves[&P];
+    assert_eq!(step.remove.map(|replica| replica.id), Some(damaged));
+    assert!(step.add.is_some_and(|add| add.id != coming && add.node == NodeId(2)));
+    assert_eq!(state.change(Change::CommitMove { partition: P, step }), Decision::Done);
+    let placed = &state.table.assignment(P).unwrap().replicas;
+    assert_eq!(placed.len(), 2);
+    assert!(placed.iter().all(|replica| replica.id != damaged && replica.id != coming));
+    // Asked again, since the answer was lost.
+    let after = state.clone();
+    assert_eq!(state.change(replace(damaged)), Decision::Done);
+    assert_eq!(state, after);
+}
+
+#[test]
+fn the_last_replica_is_not_replaced_by_nothing() {
+    let mut state = founded();
+    let only = state.hosted(P, NodeId(1)).unwrap();
+    let before = state.clone();
+    let replace = Change::Replace { partition: P, replica: only };
+    assert!(is_refused(state.change(replace), Kind::InvalidArgument));
+    assert_eq!(state, before);
+}

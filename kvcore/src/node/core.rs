@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::host::Host;
+use super::space::Space;
 use super::storage::Storage;
 use crate::metadata::{Change, Decision, Metadata, State};
 use crate::rpc::Pool;
@@ -20,6 +23,9 @@ pub(super) struct Core {
     pub(super) config: NodeConfig,
     pub(super) pool: Pool,
     pub(super) storage: Arc<Storage>,
+    pub(super) space: Space,
+    /// The members that said that their disk is full, when they were last asked.
+    pub(super) full: Mutex<BTreeSet<NodeId>>,
     pub(super) metadata: Metadata,
     pub(super) host: Host,
 }
@@ -35,6 +41,14 @@ impl Core {
         let mut reachable = self.pool.linked().borrow().clone();
         reachable.insert(self.node);
         reachable
+    }
+
+    /// The members that can be reached and have room, this node not among them.
+    pub(super) fn roomy(&self) -> BTreeSet<NodeId> {
+        let mut roomy = self.pool.linked().borrow().clone();
+        let full = self.full.lock();
+        roomy.retain(|node| *node != self.node && !full.contains(node));
+        roomy
     }
 
     /// Gets a change decided, here or at the node that leads the metadata group.

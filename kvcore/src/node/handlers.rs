@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::core::Core;
+use super::space::Level;
 use super::status;
 use crate::metadata::{Change, NewMember};
 use crate::partition::Replica;
@@ -57,7 +58,8 @@ impl Handlers {
         Ok(match request {
             request::Body::Append(_)
             | request::Body::AskVote(_)
-            | request::Body::SnapshotPart(_)
+            | request::Body::SnapshotChunk(_)
+            | request::Body::SnapshotInstall(_)
             | request::Body::HandOver(_) => {
                 check_member(core.cluster, caller)?;
                 replicate(&core, request)?
@@ -73,7 +75,10 @@ impl Handlers {
                 let json = status::report(&core).json()?.into();
                 now(reply::Body::Described(message::Described { json }))
             }
-            request::Body::Ping(_) => now(reply::Body::Pong(message::Pong {})),
+            request::Body::Ping(_) => {
+                let full = core.space.level() > Level::Plenty;
+                now(reply::Body::Pong(message::Pong { full }))
+            }
             request::Body::Join(join) => {
                 Box::pin(async move { admit(&core, join, timeout).await.map(reply::Body::Joined) })
             }
@@ -129,7 +134,8 @@ fn replicate(core: &Core, request: request::Body) -> Result<Answer> {
     let (group, to) = match &request {
         request::Body::Append(append) => (append.group, append.to),
         request::Body::AskVote(ask) => (ask.group, ask.to),
-        request::Body::SnapshotPart(part) => (part.group, part.to),
+        request::Body::SnapshotChunk(chunk) => (chunk.group, chunk.to),
+        request::Body::SnapshotInstall(install) => (install.group, install.to),
         request::Body::HandOver(hand_over) => (hand_over.group, hand_over.to),
         _ => return Err(Error::internal("not a message between replicas")),
     };
@@ -138,6 +144,10 @@ fn replicate(core: &Core, request: request::Body) -> Result<Answer> {
             .with("group", group)
             .with("replica", to)
     };
+    if core.space.level() == Level::Out && adds(&request) {
+        return Err(Error::new(Kind::StorageFull, "the disk of the replica's node is full")
+            .with("group", group));
+    }
     match convert::group_id(group)? {
         GroupId::Metadata => {
             let metadata = core.metadata.group();
@@ -153,6 +163,15 @@ fn replicate(core: &Core, request: request::Body) -> Result<Answer> {
                 false => Err(absent()),
             }
         }
+    }
+}
+
+/// Whether a message between replicas takes up room on the disk.
+fn adds(request: &request::Body) -> bool {
+    match request {
+        request::Body::Append(append) => !append.entries.is_empty(),
+        request::Body::SnapshotChunk(_) => true,
+        _ => false,
     }
 }
 
@@ -183,7 +202,13 @@ async fn run(
         return Err(Error::new(Kind::Unavailable, "the partition's leader is not known here")
             .with("partition", partition));
     }
-    let target = forward_to(core, partition, replica.as_deref())?;
+    let target = forward_to(core, partition, replica.as_deref());
+    let target = target.map_err(|error| match core.host.damage().of(partition) {
+        Some(_) => Error::new(Kind::Corruption, "what this node has of the partition is damaged")
+            .with("partition", partition)
+            .because(error),
+        None => error,
+    })?;
     let onward = message::Execute { hops: execute.hops + 1, ..execute };
     match core.pool.node(target).call(request::Body::Execute(onward), timeout).await? {
         reply::Body::Executed(executed) => Ok(executed),
@@ -224,7 +249,7 @@ async fn perform(
     room: Room,
 ) -> Result<message::Executed> {
     if let Some(execute::Operation::Get(get)) = &execute.operation {
-        let found = replica.read(&get.key).await?;
+        let found = replica.read(&get.key).await.map_err(|error| damaged(core, replica, error))?;
         let value = match found {
             None => message::Value::default(),
             Some((value, revision)) => message::Value { found: true, value, revision },
@@ -233,11 +258,27 @@ async fn perform(
         return Ok(message::Executed { epoch, result: Some(executed::Result::Value(value)) });
     }
     // A delete makes room.
-    if matches!(execute.operation, Some(execute::Operation::Put(_))) {
+    let removes = matches!(execute.operation, Some(execute::Operation::Delete(_)));
+    core.space.admit(removes)?;
+    if !removes {
         core.storage.admit()?;
     }
     let outcome = replica.write(Command::try_from(execute)?, Box::new(room)).await?;
     convert::executed(outcome, core.state().epoch())
+}
+
+/// A read that came upon damage: the replica stops, and another one leads, if there is one.
+fn damaged(core: &Core, replica: &Replica, error: Error) -> Error {
+    if error.kind() != Kind::Corruption {
+        return error;
+    }
+    core.host.raise_alarm();
+    let state = core.state();
+    let placed = state.table.assignment(replica.partition());
+    match placed.is_some_and(|placed| placed.replicas.len() > 1) {
+        true => error.into_kind(Kind::Unavailable),
+        false => error,
+    }
 }
 
 fn routes(core: &Core) -> message::Routes {

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
+use super::damage::Damage;
 use super::storage::Storage;
 use crate::engine::{Batch, Family, keys};
 use crate::metadata::State;
 use crate::partition::{Replica, ReplicaOptions};
 use crate::rpc::Pool;
 use crate::types::config::NodeConfig;
-use crate::types::{Error, GroupId, NodeId, PartitionId, ReplicaId, Result, Seam};
+use crate::types::{Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Seam};
 use crate::wal::Tag;
+
+/// How long deleting waits for a state that has to catch up.
+const ERASE: Duration = Duration::from_secs(30);
 
 /// Runs the replicas that the map places on this node.
 pub(super) struct Host {
@@ -21,6 +27,8 @@ pub(super) struct Host {
     pool: Pool,
     storage: Arc<Storage>,
     seam: Seam,
+    damage: Damage,
+    alarm: Notify,
     replicas: RwLock<BTreeMap<PartitionId, Arc<Replica>>>,
 }
 
@@ -31,8 +39,15 @@ impl Host {
         pool: Pool,
         storage: Arc<Storage>,
         seam: Seam,
+        damage: Damage,
     ) -> Host {
-        Host { node, config, pool, storage, seam, replicas: RwLock::default() }
+        let (alarm, replicas) = (Notify::new(), RwLock::default());
+        Host { node, config, pool, storage, seam, damage, alarm, replicas }
+    }
+
+    /// The replicas here that are damaged.
+    pub(super) fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     /// The replica of a partition, if there is one here.
@@ -45,19 +60,29 @@ impl Host {
         self.replicas.read().values().cloned().collect()
     }
 
+    /// Says that a replica here has come upon damage.
+    pub(super) fn raise_alarm(&self) {
+        self.alarm.notify_one();
+    }
+
+    /// Waits until somebody says so.
+    pub(super) async fn alarm(&self) {
+        self.alarm.notified().await;
+    }
+
     /// Makes the replicas here those of the map: starts what is missing, retires what has left, and
-    /// starts anew what stopped by itself. Whether all of it worked.
-    pub(super) async fn reconcile(&self, state: &State) -> bool {
-        let mut complete = true;
+    /// starts anew what stopped by itself, unless it is damaged.
+    ///
+    /// # Errors
+    /// The first one of those that a replica could not be run for; all others are.
+    pub(super) async fn reconcile(&self, state: &State) -> Result<()> {
+        let mut all = Ok(());
         for partition in (0..state.config.partitions).map(PartitionId) {
             let wanted = state.hosted(partition, self.node);
             let done = self.settle(state, partition, wanted).await;
-            if let Err(error) = done {
-                tracing::error!(%partition, %error, "replica cannot be run");
-                complete = false;
-            }
+            all = all.and(done.map_err(|error| error.with("partition", partition)));
         }
-        complete
+        all
     }
 
     async fn settle(
@@ -67,7 +92,11 @@ impl Host {
         wanted: Option<ReplicaId>,
     ) -> Result<()> {
         if let Some(running) = self.replica(partition) {
-            let healthy = running.group().health().running;
+            let damage = running.group().damage();
+            if let Some(damage) = &damage {
+                self.found_damaged(partition, running.id(), damage).await;
+            }
+            let healthy = running.group().health().running && damage.is_none();
             if wanted == Some(running.id()) && healthy {
                 return Ok(());
             }
@@ -77,8 +106,22 @@ impl Host {
                 self.erase(partition, running.id()).await?;
             }
         }
+        if let Some(damaged) = self.damage.of(partition) {
+            if wanted == Some(damaged) {
+                return Ok(());
+            }
+            // Another one has its place: its own log and state go before that one begins.
+            self.erase(partition, damaged).await?;
+            self.damage.forget(partition)?;
+        }
         let Some(replica) = wanted else { return Ok(()) };
-        let started = self.start(partition, replica).await?;
+        let started = match self.start(partition, replica).await {
+            Err(error) if error.kind() == Kind::Corruption => {
+                self.found_damaged(partition, replica, &error).await;
+                return Ok(());
+            }
+            started => started?,
+        };
         // A partition begins with one replica that was placed when the cluster was founded; any other
         // gets its members from the replicas that are there. Moves that have begun do not count: they
         // may have before a founder that was interrupted came to this partition.
@@ -91,6 +134,13 @@ impl Host {
         Ok(())
     }
 
+    async fn found_damaged(&self, partition: PartitionId, replica: ReplicaId, damage: &Error) {
+        tracing::error!(%partition, %replica, error = %damage, "replica is damaged");
+        if let Err(error) = self.damage.note(partition, replica) {
+            tracing::error!(%partition, %replica, %error, "the damage cannot be noted");
+        }
+    }
+
     async fn start(&self, partition: PartitionId, replica: ReplicaId) -> Result<Replica> {
         let tag = Tag { group: GroupId::Partition(partition), replica };
         Replica::start(ReplicaOptions {
@@ -99,6 +149,7 @@ impl Host {
             log: self.storage.log(tag)?,
             engine: self.storage.engine(),
             pool: self.pool.clone(),
+            staging: self.storage.staging(),
             timers: self.config.timers.clone(),
             limits: self.config.limits.clone(),
             seam: self.seam.clone(),
@@ -116,7 +167,7 @@ impl Host {
         // back with neither its log nor its vote could vote a second time.
         let engine = self.storage.engine();
         let erased = tokio::task::spawn_blocking(move || {
-            engine.write(&batch)?;
+            engine.write_waiting(&batch, ERASE)?;
             engine.flush()
         });
         erased

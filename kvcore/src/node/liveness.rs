@@ -1,7 +1,8 @@
 //! Who can be reached: a link to every other member, kept up.
 //!
 //! A link says more than that its two ends are alive: over it a node that came back tells its
-//! address, whichever that is now.
+//! address, whichever that is now, and each says whether its disk is full, so that it is not given more
+//! to lead.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use crate::metadata::Change;
+use crate::rpc::message::{self, reply, request};
 use crate::types::NodeId;
 
 /// How often members without a link are dialled.
@@ -17,6 +19,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 const DIAL: Duration = Duration::from_secs(1);
 /// How long a change of address may take to be decided.
 const DECIDE: Duration = Duration::from_secs(2);
+/// How long a member may take to say how it is.
+const PING: Duration = Duration::from_secs(1);
 
 /// Runs until it is dropped.
 pub(super) async fn run(core: Arc<Core>) {
@@ -43,6 +47,7 @@ pub(super) async fn run(core: Arc<Core>) {
                 tracing::debug!(%error, "member cannot be reached");
             }
         }
+        ask(&core).await;
         let moved = state.members.get(&core.node).is_some_and(|me| me.address != core.address);
         if moved {
             let change = Change::Readdress { node: core.node, address: core.address.clone() };
@@ -53,4 +58,26 @@ pub(super) async fn run(core: Arc<Core>) {
         // The map is watched only for being newer; a closed watch ends with the node.
         drop(tokio::time::timeout(PERIOD, watch.changed()).await);
     }
+}
+
+/// Asks every member with a link how it is. One that does not answer is left as it was: its link says
+/// whether it is there.
+async fn ask(core: &Core) {
+    let linked = core.pool.linked().borrow().clone();
+    let asked = linked.iter().map(|node| {
+        let ping = request::Body::Ping(message::Ping {});
+        let answer = core.pool.node(*node).call(ping, PING);
+        async move { (*node, answer.await) }
+    });
+    for (node, answer) in futures::future::join_all(asked).await {
+        if let Ok(reply::Body::Pong(pong)) = answer {
+            let mut full = core.full.lock();
+            if pong.full {
+                full.insert(node);
+            } else {
+                full.remove(&node);
+            }
+        }
+    }
+    core.full.lock().retain(|node| linked.contains(node));
 }

@@ -9,6 +9,8 @@
 //!   where the map prefers it;
 //! - the [`rebalancer`], where the metadata group is led, asks the ring what should be and decides
 //!   the next few moves;
+//! - the [`trimmer`] keeps the logs within their budget, and [`space`] watches the room on the disk;
+//! - [`upkeep`] has the host run what the map says, and opens anew what a failing disk has ended;
 //! - [`liveness`] keeps a link to every other member, and says who can be reached;
 //! - [`succession`] sees to it that the partitions of a lost leader elect another one without delay.
 //!
@@ -16,17 +18,25 @@
 //! its own, so a task that starts anew, on this node or another, goes on from where things are.
 
 mod core;
+mod damage;
 mod founding;
 mod handlers;
 mod host;
 mod identity;
+#[cfg(feature = "rocksdb")]
+mod inspection;
 mod liveness;
 mod mover;
 mod rebalancer;
+mod space;
 mod start;
 mod status;
 mod storage;
 mod succession;
+mod trimmer;
+mod upkeep;
 
+#[cfg(feature = "rocksdb")]
+pub use inspection::{Inspection, LogFiles, StateFiles, StoredReplica, inspect};
 pub use start::Node;
 pub use status::{MemberStatus, Report, Status};

@@ -1,5 +1,5 @@
 //! Carries out the moves of the partitions that are led here, and hands leadership to where the map
-//! prefers it.
+//! prefers it, or away from a node whose disk is full.
 //!
 //! A move never makes a group smaller than it was: the new replica listens until it has nearly all of
 //! the log, then one joint change lets it in and the old one out. A leader that is to go hands over
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::space::Level;
 use crate::metadata::{Change, Move};
 use crate::partition::Replica;
 use crate::types::{Error, Kind, PartitionId, ReplicaId, Result};
@@ -59,7 +60,11 @@ pub(super) async fn run(core: Arc<Core>) {
                 moving.spawn(carry_out(core.clone(), replica.clone(), step));
             }
         }
-        hand_over_preferred(&core, &led, &mut resting).await;
+        if core.space.level() > Level::Plenty {
+            hand_away(&core, &led, &mut resting).await;
+        } else {
+            hand_over_preferred(&core, &led, &mut resting).await;
+        }
         drop(tokio::time::timeout(PERIOD, watch.changed()).await);
     }
 }
@@ -159,10 +164,10 @@ async fn until(replica: &Replica, seen: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Who may take over what is led here: a voter that stays, can be reached and has nearly all of the
-/// log; the preferred one first.
+/// Who may take over what is led here: a voter that stays, can be reached, has room on its disk and
+/// nearly all of the log; the preferred one first.
 pub(super) fn heir(core: &Core, replica: &Replica) -> Option<ReplicaId> {
-    let (state, reachable) = (core.state(), core.reachable());
+    let (state, roomy) = (core.state(), core.roomy());
     let (partition, group) = (replica.partition(), replica.group());
     let voters = group.voters().voters;
     let preferred = state.table.assignment(partition).and_then(|placed| placed.preferred);
@@ -170,13 +175,32 @@ pub(super) fn heir(core: &Core, replica: &Replica) -> Option<ReplicaId> {
         .destined(partition)
         .into_iter()
         .filter(|other| {
-            other.node != core.node
-                && reachable.contains(&other.node)
+            roomy.contains(&other.node)
                 && voters.contains(&other.id)
                 && group.follows_closely(other.id)
         })
         .min_by_key(|other| (preferred != Some(other.node), other.id))
         .map(|other| other.id)
+}
+
+/// Hands over everything that somebody with room can lead.
+async fn hand_away(
+    core: &Core,
+    led: &[Arc<Replica>],
+    resting: &mut BTreeMap<PartitionId, Instant>,
+) {
+    resting.retain(|_, since| since.elapsed() < REST);
+    for replica in led {
+        let partition = replica.partition();
+        if resting.contains_key(&partition) {
+            continue;
+        }
+        let Some(heir) = heir(core, replica) else { continue };
+        resting.insert(partition, Instant::now());
+        if let Err(error) = replica.group().hand_over(heir).await {
+            tracing::debug!(%partition, %error, "leadership was not handed over");
+        }
+    }
 }
 
 /// Hands over some of the leaderships that the map prefers elsewhere.
@@ -185,7 +209,7 @@ async fn hand_over_preferred(
     led: &[Arc<Replica>],
     resting: &mut BTreeMap<PartitionId, Instant>,
 ) {
-    let (state, reachable) = (core.state(), core.reachable());
+    let (state, roomy) = (core.state(), core.roomy());
     resting.retain(|_, since| since.elapsed() < REST);
     let mut left = HANDOVERS;
     for replica in led {
@@ -199,7 +223,7 @@ async fn hand_over_preferred(
         });
         let Some(heir) = heir else { continue };
         let group = replica.group();
-        let ready = reachable.contains(&heir.node)
+        let ready = roomy.contains(&heir.node)
             && group.voters().voters.contains(&heir.id)
             && group.follows_closely(heir.id);
         if !ready {

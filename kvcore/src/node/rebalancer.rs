@@ -92,9 +92,8 @@ async fn abort_hopeless(core: &Core, gone: &mut BTreeMap<NodeId, Instant>) -> Re
     let (state, reachable) = (core.state(), core.reachable());
     gone.retain(|node, _| !reachable.contains(node));
     for (partition, step) in &state.moves {
-        let Some(coming) = step.add.filter(|coming| !reachable.contains(&coming.node)) else {
-            continue;
-        };
+        let away = |node| !reachable.contains(&node) && !step.replaces();
+        let Some(coming) = step.add.filter(|coming| away(coming.node)) else { continue };
         let since = *gone.entry(coming.node).or_insert_with(Instant::now);
         if since.elapsed() > ABORT {
             let change = Change::AbortMove { partition: *partition, step: *step };

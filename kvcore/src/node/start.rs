@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::damage::Damage;
 use super::founding::Seeker;
 use super::handlers::Handlers;
 use super::host::Host;
 use super::identity::{Identity, Place};
 use super::storage::{Directory, Storage};
-use super::{liveness, mover, rebalancer, succession};
+use super::{liveness, mover, rebalancer, space, succession, trimmer, upkeep};
 use crate::metadata::{Change, Metadata, MetadataOptions, NewMember};
 use crate::rpc::{self, Caller, Handler, Peer, Pool};
 use crate::types::config::{ClusterConfig, NodeConfig};
@@ -30,8 +32,6 @@ const FOUND: Duration = Duration::from_secs(10);
 const HANDOVER: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for what still uses its state.
 const RELEASE: Duration = Duration::from_secs(5);
-/// How often the replicas here are compared with the map although it does not change.
-const RECONCILE: Duration = Duration::from_secs(2);
 /// How often a starting node looks whether it is ready.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -116,6 +116,7 @@ impl Node {
             node: Some(self.core.node),
             address: Some(self.core.address.clone()),
             cluster: Some(self.core.cluster),
+            bulk: false,
         };
         Peer::local(self.handlers.0.clone(), Arc::new(caller))
     }
@@ -197,7 +198,7 @@ impl Ground {
                 self.seeker().check().await?;
                 let directory = self.directory.as_ref();
                 directory.map_or(Ok(()), Storage::check)?;
-                (place, open(directory).await?)
+                (place, self.open().await?)
             }
             None => self.settle(deadline).await?,
         };
@@ -233,12 +234,22 @@ impl Ground {
         }
     }
 
+    /// Opens the storage. Reading the log back may take seconds, so it has a thread of its own.
+    async fn open(&self) -> Result<Storage> {
+        let path = self.directory.as_ref().map(|directory| directory.path().to_owned());
+        let (config, seed) = (self.config.storage.clone(), self.seam.entropy.next_u64());
+        let opened =
+            tokio::task::spawn_blocking(move || Storage::open(path.as_deref(), &config, seed))
+                .await;
+        opened.map_err(|error| Error::internal("opening was interrupted").because(error))?
+    }
+
     /// Finds a place in a cluster; it is on disk before anything is built on it.
     async fn settle(&mut self, deadline: Instant) -> Result<(Place, Storage)> {
         self.check_intent()?;
         // The storage before the place: a node that cannot keep anything must not become a member, and
         // a directory that has a place but no storage has lost it.
-        let storage = open(self.directory.as_ref()).await?;
+        let storage = self.open().await?;
         match self.take_place(&storage, deadline).await {
             Ok(place) => Ok((place, storage)),
             Err(error) => Err(abandon(Arc::new(storage), error).await),
@@ -286,11 +297,15 @@ impl Ground {
     /// Starts the metadata replica and the tasks.
     async fn run(&self, place: &Place, storage: Arc<Storage>) -> Result<(Arc<Core>, JoinSet<()>)> {
         let node = self.identity.node;
+        let damage = Damage::load(storage.directory())?;
+        // What is held back is given back before anything needs it.
+        let (keeper, space) = space::Keeper::new(&storage)?;
         let metadata = Metadata::start(MetadataOptions {
             replica: place.metadata,
             log: storage.log(Tag { group: GroupId::Metadata, replica: place.metadata })?,
             engine: storage.engine(),
             pool: self.pool.clone(),
+            staging: storage.staging(),
             timers: self.config.timers.clone(),
         })
         .await?;
@@ -300,6 +315,7 @@ impl Ground {
             self.pool.clone(),
             storage.clone(),
             self.seam.clone(),
+            damage,
         );
         let core = Arc::new(Core {
             node,
@@ -308,6 +324,8 @@ impl Ground {
             config: self.config.clone(),
             pool: self.pool.clone(),
             storage,
+            space,
+            full: Mutex::default(),
             metadata,
             host,
         });
@@ -319,20 +337,15 @@ impl Ground {
             return Err(error);
         }
         let mut tasks = JoinSet::new();
-        tasks.spawn(keep_replicas(core.clone()));
+        tasks.spawn(upkeep::run(core.clone()));
+        tasks.spawn(space::run(core.clone(), keeper));
+        tasks.spawn(trimmer::run(core.clone()));
         tasks.spawn(liveness::run(core.clone()));
         tasks.spawn(mover::run(core.clone()));
         tasks.spawn(rebalancer::run(core.clone()));
         tasks.spawn(succession::run(core.clone()));
         Ok((core, tasks))
     }
-}
-
-/// Opens the storage. Reading the log back may take seconds, so it has a thread of its own.
-async fn open(directory: Option<&Directory>) -> Result<Storage> {
-    let path = directory.map(|directory| directory.path().to_owned());
-    let opened = tokio::task::spawn_blocking(move || Storage::open(path.as_deref())).await;
-    opened.map_err(|error| Error::internal("opening was interrupted").because(error))?
 }
 
 async fn close(storage: Arc<Storage>) -> Result<()> {
@@ -395,27 +408,6 @@ async fn found(core: &Core, config: ClusterConfig) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the replicas here those of the map.
-async fn keep_replicas(core: Arc<Core>) {
-    let mut watch = core.metadata.watch();
-    let mut cleared = false;
-    loop {
-        let state = watch.borrow_and_update().clone();
-        if state.founded() {
-            if !std::mem::replace(&mut cleared, true)
-                && let Err(error) = core.host.clear(&state).await
-            {
-                tracing::warn!(%error, "what old replicas left behind cannot be deleted");
-            }
-            core.host.reconcile(&state).await;
-        }
-        if let Err(error) = core.metadata.revive().await {
-            tracing::error!(%error, "the metadata replica cannot be run");
-        }
-        drop(tokio::time::timeout(RECONCILE, watch.changed()).await);
-    }
-}
-
 /// Waits until the node can serve.
 async fn ready(core: &Core, place: &Place, resumed: bool, deadline: Instant) -> Result<()> {
     let grace = Instant::now() + GRACE;
@@ -426,7 +418,11 @@ async fn ready(core: &Core, place: &Place, resumed: bool, deadline: Instant) -> 
         }
         let partitions = state.table.iter().map(|(partition, _)| partition);
         let missing = partitions
-            .filter(|partition| state.hosted(*partition, core.node).is_some())
+            .filter(|partition| {
+                // A damaged replica is none to wait for.
+                let hosted = state.hosted(*partition, core.node);
+                hosted.is_some() && hosted != core.host.damage().of(*partition)
+            })
             .find(|partition| core.host.replica(*partition).is_none());
         let member = state.founded() && state.members.contains_key(&core.node);
         if member && missing.is_none() {

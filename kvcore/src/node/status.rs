@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
+use super::space::Level;
 use crate::types::{Error, Kind, PartitionId, Result};
 
 /// One node's view of itself and its cluster. Ids are in hexadecimal, as they are shown everywhere.
@@ -28,7 +29,8 @@ pub struct Status {
     pub leaders: usize,
     /// Partitions for which this node knows no leader.
     pub leaderless: usize,
-    /// Replicas on this node that have not applied all that they know to be committed.
+    /// Replicas placed on this node that do not run, or have not applied all that they know to be
+    /// committed.
     pub lagging: usize,
     /// Moves of replicas that are under way in the cluster.
     pub moves: usize,
@@ -36,6 +38,12 @@ pub struct Status {
     pub under_replicated: usize,
     /// Whether data is on disk.
     pub durable: bool,
+    /// Replicas of this node that are damaged: they stay down until others have taken their place.
+    #[serde(default)]
+    pub damaged: usize,
+    /// Whether the node's disk is full: it takes no writes, and others lead.
+    #[serde(default)]
+    pub full: bool,
 }
 
 /// One member of the cluster, as the answering node sees it.
@@ -92,7 +100,12 @@ pub(super) fn report(core: &Core) -> Report {
     let state = core.state();
     let reachable = core.reachable();
     let replicas = core.host.replicas();
-    let healths = replicas.iter().map(|replica| replica.group().health());
+    let well = replicas.iter().filter(|replica| {
+        let health = replica.group().health();
+        health.running && health.caught_up
+    });
+    let partitions = state.table.iter().map(|(partition, _)| partition);
+    let hosted = partitions.filter(|partition| state.hosted(*partition, core.node).is_some());
     let leader_known = |partition: PartitionId| match core.host.replica(partition) {
         Some(replica) => replica.group().leader().is_some(),
         // The map's preference stands in for what only the partition's own replicas know.
@@ -115,7 +128,7 @@ pub(super) fn report(core: &Core) -> Report {
         replicas: replicas.len(),
         leaders: replicas.iter().filter(|replica| replica.group().leads()).count(),
         leaderless: placed.filter(|(partition, _)| !leader_known(*partition)).count(),
-        lagging: healths.filter(|health| !health.running || !health.caught_up).count(),
+        lagging: hosted.count().saturating_sub(well.count()),
         moves: state.moves.len(),
         under_replicated: state
             .table
@@ -123,6 +136,8 @@ pub(super) fn report(core: &Core) -> Report {
             .filter(|(_, assignment)| assignment.replicas.len() < wanted)
             .count(),
         durable: state.config.durable,
+        damaged: core.host.damage().all().len(),
+        full: core.space.level() > Level::Plenty,
     };
     let members = state.members.values().map(|member| MemberStatus {
         id: member.node.to_string(),

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::sessions::{Sessions, Verdict};
-use crate::engine::{Batch, Engine, Family, keys};
+use crate::engine::{Batch, Engine, Family, View, keys};
 use crate::raft::{Apply, Reply};
 use crate::types::{
     Command, Error, GroupId, Kind, Mutation, Outcome, PartitionId, Result, Revision,
@@ -32,7 +32,7 @@ impl Entry {
             .map_err(|error| Error::internal("commands cannot be encoded").because(error))
     }
 
-    fn decode(payload: &[u8]) -> Result<Entry> {
+    pub(super) fn decode(payload: &[u8]) -> Result<Entry> {
         match payload.split_first() {
             Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| {
                 Error::new(Kind::Corruption, "log entry does not parse").because(error)
@@ -44,10 +44,24 @@ impl Entry {
     }
 }
 
+/// What a partition counts.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
-struct Header {
-    revision: Revision,
+pub(super) struct Header {
+    pub(super) revision: Revision,
     time_ms: u64,
+}
+
+impl Header {
+    pub(super) fn read(view: &dyn View, group: GroupId) -> Result<Header> {
+        match view.get(Family::Meta, &keys::state(group))? {
+            None => Ok(Header::default()),
+            Some(bytes) => postcard::from_bytes(&bytes).map_err(|error| {
+                Error::new(Kind::Corruption, "stored partition header does not parse")
+                    .with("group", group)
+                    .because(error)
+            }),
+        }
+    }
 }
 
 /// The state of one partition, as far as it is not simply in the engine.
@@ -117,14 +131,7 @@ impl Partition {
 impl Apply for Partition {
     fn load(&mut self) -> Result<()> {
         let view = self.engine.view()?;
-        self.header = match view.get(Family::Meta, &keys::state(self.group))? {
-            None => Header::default(),
-            Some(bytes) => postcard::from_bytes(&bytes).map_err(|error| {
-                Error::new(Kind::Corruption, "stored partition header does not parse")
-                    .with("group", self.group)
-                    .because(error)
-            })?,
-        };
+        self.header = Header::read(view.as_ref(), self.group)?;
         self.sessions.load(view.as_ref())
     }
 

@@ -10,9 +10,11 @@
 //! partition's counter and log time, and one record for each answer that may still be asked for.
 
 mod apply;
+mod audit;
 mod propose;
 mod read;
 mod replica;
 mod sessions;
 
+pub use audit::{Tally, audit, audit_entry};
 pub use replica::{Replica, ReplicaOptions};

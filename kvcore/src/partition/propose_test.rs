@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::engine::{Batch, Engine, Family, MemoryEngine, Ranges, Run, Runs, View};
 use crate::partition::{Replica, ReplicaOptions};
-use crate::raft::{LogStore, MemoryLog};
+use crate::raft::{LogStore, MemoryLog, Staging};
 use crate::rpc::{Identity, Pool};
 use crate::types::config::Timers;
 use crate::types::{Clock, Entropy, Limits, Mutation, NodeId, PartitionId, ReplicaId, SessionId};
@@ -96,8 +96,9 @@ async fn leading(engine: Arc<dyn Engine>, seam: Seam) -> Replica {
     let replica = Replica::start(ReplicaOptions {
         partition: PartitionId(1),
         replica: ReplicaId(1),
-        log: LogStore::Memory(MemoryLog::default()),
+        log: LogStore::memory(MemoryLog::default()),
         engine,
+        staging: Staging::open(None, 1 << 20, 1 << 30, 1).unwrap(),
         pool: Pool::new(Identity::default(), None, &limits, seam.clone()),
         timers: Timers::default(),
         limits,

@@ -9,7 +9,7 @@ use super::apply::{Partition, parse_stored};
 use super::propose::Proposer;
 use super::read::Barrier;
 use crate::engine::{Engine, Family, keys};
-use crate::raft::{Group, GroupOptions, LogStore, Trim};
+use crate::raft::{Group, GroupOptions, LogStore, Staging};
 use crate::rpc::Pool;
 use crate::types::config::Timers;
 use crate::types::{
@@ -30,6 +30,8 @@ pub struct ReplicaOptions {
     pub engine: Arc<dyn Engine>,
     /// How the other replicas are reached.
     pub pool: Pool,
+    /// Where snapshots stand between two replicas.
+    pub staging: Staging,
     /// Heartbeats and elections.
     pub timers: Timers,
     /// Limits.
@@ -64,8 +66,8 @@ impl Replica {
             engine: engine.clone(),
             apply: Box::new(apply),
             pool: options.pool,
+            staging: options.staging,
             timers: options.timers,
-            trim: Trim::default(),
         })
         .await?;
         let proposer = Proposer::start(group.clone(), options.seam);
@@ -109,20 +111,22 @@ impl Replica {
     /// The value of a key as of now, and its revision, if this replica leads.
     ///
     /// # Errors
-    /// `Unavailable` if it does not lead, `Overloaded`, `Corruption`, `Internal`.
+    /// `Unavailable` if it does not lead, `Overloaded`, `Internal`; `Corruption` if what is stored is
+    /// damaged, which ends the replica.
     pub async fn read(&self, key: &[u8]) -> Result<Option<(Bytes, Revision)>> {
         self.barrier.pass().await?;
         let key = keys::data(GroupId::Partition(self.partition), key);
-        let stored = self.engine.get(Family::Data, &key)?;
+        let stored = self
+            .engine
+            .get(Family::Data, &key)
+            .and_then(|stored| stored.as_ref().map(parse_stored).transpose());
+        let stored = stored.inspect_err(|error| self.group.found_damaged(error))?;
         // A replica that leaves is erased after it stopped: what was read since is not to be trusted.
         if self.stopped.load(Ordering::Acquire) {
             return Err(Error::new(Kind::Unavailable, "the replica has left this node")
                 .with("partition", self.partition));
         }
-        match stored {
-            None => Ok(None),
-            Some(stored) => parse_stored(&stored).map(Some),
-        }
+        Ok(stored)
     }
 
     /// Stops the replica.

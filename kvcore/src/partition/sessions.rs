@@ -100,6 +100,11 @@ impl Sessions {
         Ok(())
     }
 
+    /// How many sessions are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// What to do with a command, at that log time.
     pub(super) fn judge(&self, command: &Command, now_ms: u64) -> Verdict {
         if command.sequence == HEADER {

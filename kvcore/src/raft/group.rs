@@ -7,11 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
+use tokio::sync::watch;
 
+use super::fault::Fault;
 use super::inbox::Inbox;
-use super::log_store::LogStore;
+use super::log_store::{LogStore, Weight};
 use super::network::Network;
-use super::state_machine::{Apply, Ended, StateMachine};
+use super::snapshot::Pins;
+use super::staging::{Staging, blocking};
+use super::state_machine::{self, Apply, Ended, Parts, StateMachine};
 use super::types::{Consensus, Home, Payload, Reply};
 use crate::engine::Engine;
 use crate::rpc::message::request;
@@ -41,26 +45,10 @@ pub struct GroupOptions {
     pub apply: Box<dyn Apply>,
     /// How the others are reached.
     pub pool: Pool,
+    /// Where snapshots stand between two replicas.
+    pub staging: Staging,
     /// Heartbeats and elections.
     pub timers: Timers,
-    /// How long the log becomes.
-    pub trim: Trim,
-}
-
-/// When a group's log is trimmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trim {
-    /// Entries between two moments at which the log may be trimmed. Default: 20,000.
-    pub every: u64,
-    /// Entries kept behind a trim, so that a replica a little behind still catches up by log.
-    /// Default: 5,000.
-    pub keep: u64,
-}
-
-impl Default for Trim {
-    fn default() -> Self {
-        Trim { every: 20_000, keep: 5_000 }
-    }
 }
 
 /// A running replica's membership in its group. Cheap to clone, usable from any task.
@@ -70,6 +58,10 @@ pub struct Group {
     raft: Raft,
     inbox: Arc<Inbox>,
     log: LogStore,
+    engine: Arc<dyn Engine>,
+    pins: Pins,
+    fault: Fault,
+    stop: Arc<watch::Sender<bool>>,
     ended: Ended,
 }
 
@@ -99,20 +91,41 @@ impl Group {
     /// # Errors
     /// `Corruption`, `StorageFull` or `Internal` from log and engine.
     pub async fn start(options: GroupOptions) -> Result<Group> {
-        let GroupOptions { tag, log, engine, apply, pool, timers, trim } = options;
-        let (machine, ended) = StateMachine::open(tag, engine, apply)?;
-        let network = Network { pool, group: tag.group };
-        let config = config(tag, &timers, trim)?;
+        let GroupOptions { tag, log, engine, apply, pool, staging, timers } = options;
+        let (stop, stopped) = watch::channel(false);
+        let (fault, pins) = (log.fault(), Pins::default());
+        let parts = Parts {
+            tag,
+            engine: engine.clone(),
+            staging: staging.clone(),
+            apply,
+            fault: fault.clone(),
+            stop: stopped,
+        };
+        // An installation that was interrupted is finished here, which takes its time.
+        let (machine, ended) = blocking(move || StateMachine::open(parts)).await?;
+        check_continues(&log, &machine)?;
+        let network = Network {
+            pool,
+            group: tag.group,
+            engine: engine.clone(),
+            staging: staging.clone(),
+            pins: pins.clone(),
+            fault: fault.clone(),
+        };
+        let config = config(tag, &timers)?;
         let raft = Raft::new(tag.replica.0, config, network, log.clone(), machine).await.map_err(
             |error| {
-                Error::new(Kind::Corruption, "replica cannot be started from what is stored")
+                let kind = fault.damage().map_or(Kind::Internal, |damage| damage.kind());
+                Error::new(kind, "replica cannot be started from what is stored")
                     .with("group", tag.group)
                     .with("replica", tag.replica)
                     .because(error)
             },
         )?;
-        let inbox = Arc::new(Inbox::new(raft.clone()));
-        let group = Group { tag, raft, inbox, log, ended };
+        let inbox = Arc::new(Inbox::new(tag, raft.clone(), staging));
+        let stop = Arc::new(stop);
+        let group = Group { tag, raft, inbox, log, engine, pins, fault, stop, ended };
         // Nobody else can be leading: no need to wait for a timer to say so.
         if group.voters().voters == BTreeSet::from([tag.replica]) {
             group.raft.trigger().elect(false).await.map_err(|fatal| group.stopped(fatal))?;
@@ -144,7 +157,7 @@ impl Group {
     ///
     /// # Errors
     /// `Unavailable` if this replica does not lead: nothing was proposed. `Timeout` if it stopped
-    /// leading meanwhile: the outcome is unknown. `Internal` if it stopped altogether: likewise.
+    /// leading meanwhile, or stopped altogether, as when its disk fails: the outcome is unknown.
     pub async fn propose(&self, payload: Bytes) -> Result<Reply> {
         match self.raft.client_write(Payload(payload)).await {
             Ok(written) => Ok(written.data),
@@ -158,7 +171,7 @@ impl Group {
             Err(RaftError::APIError(error)) => {
                 Err(Error::internal("proposal refused").because(error))
             }
-            Err(RaftError::Fatal(fatal)) => Err(self.stopped(fatal)),
+            Err(RaftError::Fatal(fatal)) => Err(self.stopped(fatal).into_kind(Kind::Timeout)),
         }
     }
 
@@ -167,7 +180,7 @@ impl Group {
     /// (Ongaro's thesis, section 6.4).
     ///
     /// # Errors
-    /// `Unavailable` if this replica does not lead or no majority answers.
+    /// `Unavailable` if this replica does not lead, has stopped, or no majority answers.
     pub async fn read_index(&self) -> Result<()> {
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => Ok(()),
@@ -178,7 +191,7 @@ impl Group {
                 Err(Error::new(Kind::Unavailable, "no majority confirms the leader")
                     .with("group", self.tag.group))
             }
-            Err(RaftError::Fatal(fatal)) => Err(self.stopped(fatal)),
+            Err(RaftError::Fatal(fatal)) => Err(self.stopped(fatal).into_kind(Kind::Unavailable)),
         }
     }
 
@@ -317,8 +330,60 @@ impl Group {
         drop(tokio::time::timeout(patience, metrics.changed()).await);
     }
 
+    /// What the replica's log takes.
+    pub fn weight(&self) -> Weight {
+        self.log.weight()
+    }
+
+    /// Has the log forget its oldest entries, so that those that stay weigh about that many bytes: only
+    /// such as the engine has on disk, and none that a snapshot under way will need next. What openraft
+    /// has to be told of first is forgotten the next time; what it sends to other replicas just now, when
+    /// they have it. Cheap if there is nothing to do.
+    ///
+    /// # Errors
+    /// `Corruption`, or the engine's; `Internal` if the replica has stopped.
+    pub async fn trim(&self, keep_bytes: u64) -> Result<()> {
+        use openraft::async_runtime::watch::WatchReceiver;
+        let Some(mut upto) = self.log.purgeable(keep_bytes) else { return Ok(()) };
+        if let Some(pinned) = self.pins.lowest() {
+            upto = upto.min(pinned);
+        }
+        let persisted = state_machine::persisted(self.engine.as_ref(), self.tag.group);
+        let persisted = persisted.inspect_err(|error| self.fault.note(error))?;
+        let Some(persisted) = persisted else { return Ok(()) };
+        upto = upto.min(persisted.index);
+        let (known, purged) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.snapshot.map(|id| id.index), metrics.purged.map(|id| id.index))
+        };
+        if purged.is_some_and(|purged| purged >= upto) {
+            return Ok(());
+        }
+        let trigger = self.raft.trigger();
+        if known.is_none_or(|known| known < upto) {
+            trigger.snapshot().await.map_err(|fatal| self.stopped(fatal))?;
+        }
+        match known.map(|known| known.min(upto)).filter(|upto| Some(*upto) > purged) {
+            Some(upto) => trigger.purge_log(upto).await.map_err(|fatal| self.stopped(fatal)),
+            None => Ok(()),
+        }
+    }
+
+    /// The damage that the replica has come upon in its log or its state, if any. Such a replica must
+    /// not be started again: it has forgotten what it promised.
+    pub fn damage(&self) -> Option<Error> {
+        self.fault.damage()
+    }
+
+    /// Notes damage that somebody else came upon who read the replica's state.
+    pub fn found_damaged(&self, error: &Error) {
+        self.fault.note(error);
+    }
+
     /// Stops the replica; when this returns it applies nothing more. What it acknowledged is in its log.
     pub async fn stop(&self) {
+        self.stop.send_replace(true);
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.tag.group, %error, "replica did not stop cleanly");
         }
@@ -348,7 +413,25 @@ impl Group {
     }
 }
 
-fn config(tag: Tag, timers: &Timers, trim: Trim) -> Result<Arc<Config>> {
+/// What the log has forgotten must be in the state, and where there is a state there was a vote: a replica
+/// that lacks the one or the other has lost what it promised.
+fn check_continues(log: &LogStore, machine: &StateMachine) -> Result<()> {
+    let (purged, applied) = (log.state().purged, machine.position());
+    if applied.is_some() && log.is_empty() && purged.is_none() {
+        return Err(Error::new(
+            Kind::Corruption,
+            "the log of a replica has been lost, its state has not",
+        ));
+    }
+    if purged > applied {
+        return Err(Error::new(Kind::Corruption, "the state has lost what the log has forgotten")
+            .with("purged", purged.map_or(0, |position| position.index))
+            .with("applied", applied.map_or(0, |position| position.index)));
+    }
+    Ok(())
+}
+
+fn config(tag: Tag, timers: &Timers) -> Result<Arc<Config>> {
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: tag.group.to_string(),
@@ -357,9 +440,10 @@ fn config(tag: Tag, timers: &Timers, trim: Trim) -> Result<Arc<Config>> {
         election_timeout_max: milliseconds(timers.election_max),
         install_snapshot_timeout: 60_000,
         max_payload_entries: 1024,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(trim.every),
-        max_in_snapshot_log_to_keep: trim.keep,
-        replication_lag_threshold: trim.every.saturating_mul(2),
+        // Logs are trimmed to a budget of bytes, by `Group::trim`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        replication_lag_threshold: u64::MAX,
         api_channel_size: Some(4096),
         enable_pre_vote: Some(true),
         // A leader that restarts would otherwise go on leading on state that went back to what the

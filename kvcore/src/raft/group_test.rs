@@ -41,8 +41,8 @@ impl Entropy for Real {
 #[derive(Default)]
 struct Desk {
     group: Mutex<Option<Group>>,
-    parts: AtomicUsize,
-    /// Parts with this number are not answered, once: the link is to be cut meanwhile.
+    chunks: AtomicUsize,
+    /// Chunks with this number are not answered, once: the link is to be cut meanwhile.
     stuck: Mutex<Option<u32>>,
     reached: Notify,
 }
@@ -52,16 +52,17 @@ impl Handler for Desk {
         let to = match &request {
             request::Body::Append(append) => append.to,
             request::Body::AskVote(ask) => ask.to,
-            request::Body::SnapshotPart(part) => {
-                self.parts.fetch_add(1, Ordering::SeqCst);
+            request::Body::SnapshotChunk(chunk) => {
+                self.chunks.fetch_add(1, Ordering::SeqCst);
                 let mut stuck = self.stuck.lock();
-                if *stuck == Some(part.part) {
+                if *stuck == Some(chunk.chunk) {
                     *stuck = None;
                     self.reached.notify_one();
                     return Box::pin(std::future::pending());
                 }
-                part.to
+                chunk.to
             }
+            request::Body::SnapshotInstall(install) => install.to,
             request::Body::HandOver(hand_over) => hand_over.to,
             _ => 0,
         };
@@ -78,6 +79,7 @@ struct Site {
     node: NodeId,
     log: LogStore,
     engine: Arc<dyn Engine>,
+    staging: Staging,
     desk: Arc<Desk>,
     address: String,
     pool: Pool,
@@ -90,27 +92,28 @@ impl Site {
         Site {
             replica: ReplicaId(100 + number),
             node: NodeId(number),
-            log: LogStore::Memory(MemoryLog::default()),
+            log: LogStore::memory(MemoryLog::default()),
             engine: Arc::new(MemoryEngine::new(1 << 30)),
+            staging: Staging::open(None, 1 << 30, 1 << 30, number << 32).unwrap(),
             desk,
             address,
             pool,
         }
     }
 
-    async fn start(&self, trim: Trim) {
+    async fn start(&self) {
         let group = Group::start(GroupOptions {
             tag: Tag { group: GROUP, replica: self.replica },
             log: self.log.clone(),
             engine: self.engine.clone(),
             apply: Box::new(Journal::new(GROUP, self.engine.clone())),
             pool: self.pool.clone(),
+            staging: self.staging.clone(),
             timers: Timers {
                 heartbeat: Duration::from_millis(100),
                 election_min: Duration::from_millis(400),
                 election_max: Duration::from_millis(600),
             },
-            trim,
         });
         *self.desk.group.lock() = Some(group.await.unwrap());
     }
@@ -173,14 +176,14 @@ fn introduce(sites: &[Site]) {
 }
 
 /// Three replicas, all of them voters.
-async fn three(trim: Trim) -> Vec<Site> {
+async fn three() -> Vec<Site> {
     let mut sites = Vec::new();
     for number in 1..=3 {
         sites.push(Site::new(number).await);
     }
     introduce(&sites);
     for site in &sites {
-        site.start(trim).await;
+        site.start().await;
     }
     let first = sites[0].group();
     first.found(sites[0].node).await.unwrap();
@@ -244,7 +247,7 @@ async fn close(sites: Vec<Site>) {
 
 #[tokio::test]
 async fn all_apply_the_same_in_the_same_order() {
-    let sites = three(Trim::default()).await;
+    let sites = three().await;
     let payloads: Vec<String> = (0..300).map(|number| format!("payload {number}")).collect();
     for chunk in payloads.chunks(30) {
         futures::future::join_all(chunk.iter().map(|payload| propose(&sites, payload))).await;
@@ -264,7 +267,7 @@ async fn all_apply_the_same_in_the_same_order() {
 
 #[tokio::test]
 async fn a_new_leader_has_all_that_was_acknowledged() {
-    let mut sites = three(Trim::default()).await;
+    let mut sites = three().await;
     let mut acknowledged = Vec::new();
     for number in 0..50 {
         let payload = format!("before {number}");
@@ -282,7 +285,7 @@ async fn a_new_leader_has_all_that_was_acknowledged() {
     // The old leader comes back, and follows.
     sites[old].relink().await;
     introduce(&sites);
-    sites[old].start(Trim::default()).await;
+    sites[old].start().await;
     all_equal(&sites).await;
     let list = sites[old].list();
     for payload in acknowledged {
@@ -291,13 +294,28 @@ async fn a_new_leader_has_all_that_was_acknowledged() {
     close(sites).await;
 }
 
+/// Has all that run forget nearly all of their logs.
+async fn trim_all(sites: &[Site]) {
+    let deadline = Instant::now() + PATIENCE;
+    for site in sites.iter().filter(|site| site.running().is_some()) {
+        while site.log.weight().entries > 3 {
+            assert!(Instant::now() < deadline, "{:?}", site.log.weight());
+            site.group().trim(0).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 /// Stops a follower, has the others write and change their leader meanwhile, and starts it again. The
 /// new leader knows nothing of how far the follower had come, and has to find out.
-async fn away(sites: &mut [Site], trim: Trim, payloads: impl Iterator<Item = String>) -> usize {
+async fn away(sites: &mut [Site], trim: bool, payloads: impl Iterator<Item = String>) -> usize {
     let follower = (leader(sites).unwrap() + 1) % 3;
     sites[follower].stop().await;
     for payload in payloads {
         propose(sites, &payload).await;
+    }
+    if trim {
+        trim_all(sites).await;
     }
     let heir = sites[(follower + 1) % 3].group();
     let deadline = Instant::now() + PATIENCE;
@@ -310,29 +328,28 @@ async fn away(sites: &mut [Site], trim: Trim, payloads: impl Iterator<Item = Str
     }
     sites[follower].relink().await;
     introduce(sites);
-    sites[follower].start(trim).await;
+    sites[follower].start().await;
     follower
 }
 
 #[tokio::test]
 async fn a_replica_that_was_away_catches_up_by_the_log() {
-    let mut sites = three(Trim::default()).await;
+    let mut sites = three().await;
     let meanwhile = (0..200).map(|number| format!("meanwhile {number}"));
-    let follower = away(&mut sites, Trim::default(), meanwhile).await;
+    let follower = away(&mut sites, false, meanwhile).await;
     all_equal(&sites).await;
     assert_eq!(sites[follower].list().len(), 200);
-    assert_eq!(sites[follower].desk.parts.load(Ordering::SeqCst), 0);
+    assert_eq!(sites[follower].desk.chunks.load(Ordering::SeqCst), 0);
     close(sites).await;
 }
 
 #[tokio::test]
 async fn a_replica_that_was_away_for_too_long_catches_up_by_a_snapshot() {
-    let trim = Trim { every: 50, keep: 10 };
-    let mut sites = three(trim).await;
+    let mut sites = three().await;
     let meanwhile = (0..300).map(|number| format!("meanwhile {number}"));
-    let follower = away(&mut sites, trim, meanwhile).await;
+    let follower = away(&mut sites, true, meanwhile).await;
     all_equal(&sites).await;
-    assert!(sites[follower].desk.parts.load(Ordering::SeqCst) > 0);
+    assert!(sites[follower].desk.chunks.load(Ordering::SeqCst) > 0);
     // The log is purged right after the state has been replaced.
     let purged = || sites[follower].log.state().purged.is_some();
     eventually("the log is purged", purged).await;
@@ -344,24 +361,60 @@ async fn a_replica_that_was_away_for_too_long_catches_up_by_a_snapshot() {
 }
 
 #[tokio::test]
+async fn a_log_keeps_what_it_is_told_to_and_what_a_snapshot_under_way_needs() {
+    let mut sites = three().await;
+    let follower = (leader(&sites).unwrap() + 1) % 3;
+    *sites[follower].desk.stuck.lock() = Some(1);
+    let large = "x".repeat(400_000);
+    let meanwhile = (0..12).map(|number| format!("{number} {large}"));
+    assert_eq!(away(&mut sites, true, meanwhile).await, follower);
+    tokio::time::timeout(PATIENCE, sites[follower].desk.reached.notified()).await.unwrap();
+    // A snapshot is under way to the follower: what comes now must stay.
+    let leading = leader(&sites).unwrap();
+    let before = sites[leading].log.state().last.unwrap();
+    for number in 0..20 {
+        propose(&sites, &format!("more {number}")).await;
+    }
+    for _ in 0..20 {
+        sites[leading].group().trim(0).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let purged = sites[leading].log.state().purged.unwrap();
+    assert!(purged <= before, "{purged:?} {before:?}");
+    sites[follower].relink().await;
+    introduce(&sites);
+    all_equal(&sites).await;
+    // Now it may go, but for what is to be kept.
+    let weight = || sites[leading].log.weight();
+    let full = weight();
+    let deadline = Instant::now() + PATIENCE;
+    while weight().entries == full.entries {
+        assert!(Instant::now() < deadline, "nothing is forgotten");
+        sites[leading].group().trim(full.bytes / 2).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(weight().bytes >= full.bytes / 2, "{:?} of {full:?}", weight());
+    close(sites).await;
+}
+
+#[tokio::test]
 async fn a_snapshot_that_was_broken_off_is_begun_again() {
-    let trim = Trim { every: 4, keep: 1 };
-    let mut sites = three(trim).await;
+    let mut sites = three().await;
     let follower = (leader(&sites).unwrap() + 1) % 3;
     *sites[follower].desk.stuck.lock() = Some(2);
     // Each part takes a megabyte.
     let large = "x".repeat(400_000);
     let meanwhile = (0..12).map(|number| format!("{number} {large}"));
-    assert_eq!(away(&mut sites, trim, meanwhile).await, follower);
+    assert_eq!(away(&mut sites, true, meanwhile).await, follower);
     let reached = sites[follower].desk.reached.notified();
     tokio::time::timeout(PATIENCE, reached).await.unwrap();
-    let before = sites[follower].desk.parts.load(Ordering::SeqCst);
+    let before = sites[follower].desk.chunks.load(Ordering::SeqCst);
     assert_eq!(sites[follower].list().len(), 0);
     sites[follower].relink().await;
     introduce(&sites);
     all_equal(&sites).await;
     assert_eq!(sites[follower].list().len(), 12);
-    assert!(sites[follower].desk.parts.load(Ordering::SeqCst) > before + 2);
+    assert!(sites[follower].desk.chunks.load(Ordering::SeqCst) > before + 2);
     close(sites).await;
 }
 
@@ -373,7 +426,7 @@ fn cpu() -> Duration {
 
 #[tokio::test]
 async fn a_dead_replica_costs_the_leader_little() {
-    let mut sites = three(Trim::default()).await;
+    let mut sites = three().await;
     let leader = leader(&sites).unwrap();
     sites[(leader + 1) % 3].stop().await;
     // So that there is something that the dead one lacks.
@@ -392,7 +445,7 @@ async fn a_dead_replica_costs_the_leader_little() {
 
 #[tokio::test]
 async fn leadership_changes_hands_at_once_although_many_write() {
-    let sites = three(Trim::default()).await;
+    let sites = three().await;
     propose(&sites, "first").await;
     let done = std::sync::atomic::AtomicBool::new(false);
     let writers = (0..8).map(|writer| {
@@ -425,7 +478,7 @@ async fn hand_over(old: &Group, heir: &Group) {
 
 #[tokio::test]
 async fn who_has_never_answered_does_not_follow_closely() {
-    let sites = three(Trim::default()).await;
+    let sites = three().await;
     let leader = sites[leader(&sites).unwrap()].group();
     eventually("a voter follows", || leader.follows_closely(sites[1].replica)).await;
     // A replica that was placed but has not been started.

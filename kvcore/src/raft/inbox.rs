@@ -1,48 +1,38 @@
 //! What a replica hears from the others of its group.
 //!
 //! Appends must reach openraft in the order in which they came over the link, so each is handed over
-//! by the link's reading task itself; only its answer is waited for elsewhere. A snapshot's parts are
-//! gathered here until the last one is in.
+//! by the link's reading task itself; only its answer is waited for elsewhere. A snapshot's chunks go to
+//! the staging until all are in.
 
-use bytes::Bytes;
 use futures::FutureExt;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
 use openraft::storage::Snapshot;
-use parking_lot::Mutex;
 
 use super::group::Raft;
 use super::log_store;
 use super::snapshot::SnapshotData;
+use super::staging::Staging;
 use super::types::{
-    Consensus, SnapshotMeta, StoredMembership, Vote, missing, position_from_wire, position_to_wire,
+    Consensus, SnapshotMeta, StoredMembership, missing, position_from_wire, position_to_wire,
     vote_from_wire, vote_to_wire,
 };
 use crate::rpc::Answer;
 use crate::rpc::message::{self, reply, request};
 use crate::types::{Error, Kind, Result};
-use crate::wal::{Position, Record};
-
-/// The most a snapshot under way may hold in memory.
-const SNAPSHOT_BYTES: usize = 1024 * 1024 * 1024;
+use crate::wal::{Position, Record, Tag};
 
 /// The door of one replica.
 pub(super) struct Inbox {
+    tag: Tag,
     raft: Raft,
-    arriving: Mutex<Option<Arriving>>,
-}
-
-/// A snapshot, as far as it is here.
-struct Arriving {
-    transfer: u64,
-    parts: Vec<Bytes>,
-    bytes: usize,
+    staging: Staging,
 }
 
 impl Inbox {
-    pub(super) fn new(raft: Raft) -> Inbox {
-        Inbox { raft, arriving: Mutex::new(None) }
+    pub(super) fn new(tag: Tag, raft: Raft, staging: Staging) -> Inbox {
+        Inbox { tag, raft, staging }
     }
 
     /// Takes one message; in order, as far as order matters.
@@ -50,7 +40,8 @@ impl Inbox {
         let answer = match request {
             request::Body::Append(append) => self.append(append),
             request::Body::AskVote(ask) => self.ask_vote(&ask),
-            request::Body::SnapshotPart(part) => self.part(part),
+            request::Body::SnapshotChunk(chunk) => Ok(self.chunk(chunk)),
+            request::Body::SnapshotInstall(install) => self.install(install),
             request::Body::HandOver(hand_over) => self.hand_over(&hand_over),
             _ => Err(Error::internal("not a message between replicas")),
         };
@@ -125,54 +116,26 @@ impl Inbox {
         }))
     }
 
-    fn part(&self, part: message::SnapshotPart) -> Result<Answer> {
-        let vote = vote_from_wire(part.vote.as_ref())?;
-        let meta = snapshot_meta(&part)?;
-        let Some(parts) = self.gather(part)? else {
-            return Ok(Box::pin(std::future::ready(Ok(done(&vote, false)))));
-        };
-        let raft = self.raft.clone();
-        let snapshot = Snapshot { meta, snapshot: SnapshotData::Parts(parts) };
+    fn chunk(&self, chunk: message::SnapshotChunk) -> Answer {
+        let (staging, tag) = (self.staging.clone(), self.tag);
+        Box::pin(async move {
+            staging.take(tag, chunk).await?;
+            Ok(reply::Body::SnapshotTaken(message::SnapshotTaken {}))
+        })
+    }
+
+    fn install(&self, install: message::SnapshotInstall) -> Result<Answer> {
+        let vote = vote_from_wire(install.vote.as_ref())?;
+        let meta = snapshot_meta(&install)?;
+        let (staging, tag, raft) = (self.staging.clone(), self.tag, self.raft.clone());
         Ok(Box::pin(async move {
+            let staged = staging.complete(tag, install.transfer, install.chunks).await?;
+            let snapshot = Snapshot { meta, snapshot: SnapshotData::Staged(staged) };
             let installed = raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
-            Ok(done(&installed.vote, true))
+            let vote = Some(vote_to_wire(&installed.vote));
+            Ok(reply::Body::SnapshotInstalled(message::SnapshotInstalled { vote }))
         }))
     }
-
-    /// Takes one part of a snapshot; gives all of them once the last one is in.
-    fn gather(&self, part: message::SnapshotPart) -> Result<Option<Vec<Bytes>>> {
-        if crc32c::crc32c(&part.data) != part.checksum {
-            return Err(Error::new(Kind::Corruption, "snapshot part was damaged on its way")
-                .with("part", part.part));
-        }
-        let mut arriving = self.arriving.lock();
-        if part.part == 0 {
-            *arriving = Some(Arriving { transfer: part.transfer, parts: Vec::new(), bytes: 0 });
-        }
-        let out_of_order = || {
-            Error::new(Kind::InvalidArgument, "snapshot part out of order").with("part", part.part)
-        };
-        let snapshot = arriving.as_mut().ok_or_else(out_of_order)?;
-        if snapshot.transfer != part.transfer || snapshot.parts.len() != part.part as usize {
-            return Err(out_of_order());
-        }
-        snapshot.bytes += part.data.len();
-        snapshot.parts.push(part.data);
-        if snapshot.bytes > SNAPSHOT_BYTES {
-            *arriving = None;
-            return Err(
-                Error::new(Kind::TooLarge, "snapshot is too large").with("limit", SNAPSHOT_BYTES)
-            );
-        }
-        if !part.last {
-            return Ok(None);
-        }
-        Ok(arriving.take().map(|snapshot| snapshot.parts))
-    }
-}
-
-fn done(vote: &Vote, finished: bool) -> reply::Body {
-    reply::Body::SnapshotDone(message::SnapshotDone { vote: Some(vote_to_wire(vote)), finished })
 }
 
 fn stopped(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -200,12 +163,11 @@ fn append_from_wire(request: message::Append) -> Result<AppendEntriesRequest<Con
     })
 }
 
-/// A snapshot's header, from any of its parts.
-fn snapshot_meta(part: &message::SnapshotPart) -> Result<SnapshotMeta> {
-    let membership = super::membership::decode(&part.membership)?;
-    let at = part.membership_position.as_ref().map(position_from_wire);
+fn snapshot_meta(install: &message::SnapshotInstall) -> Result<SnapshotMeta> {
+    let membership = super::membership::decode(&install.membership)?;
+    let at = install.membership_position.as_ref().map(position_from_wire);
     Ok(SnapshotMeta {
-        last_log_id: part.position.as_ref().map(position_from_wire),
+        last_log_id: install.position.as_ref().map(position_from_wire),
         last_membership: StoredMembership::new(at, membership),
     })
 }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::engine::{Batch, Engine, Family, keys};
+use super::snapshot::{Chunks, travelling};
+use super::staging::{Staged, Staging};
+use crate::engine::{Batch, Engine, Family, View, keys};
 use crate::raft::{Apply, Reply};
+use crate::rpc::message::SnapshotChunk;
 use crate::types::{Error, GroupId, Result};
-use crate::wal::Position;
+use crate::wal::{Position, Tag};
 
 /// Appends each payload to a list in the engine, and answers with its place. An entry that is applied
 /// twice would stand in the list twice.
@@ -55,4 +58,47 @@ impl Apply for Journal {
     }
 
     fn written(&mut self) {}
+}
+
+/// All chunks of a snapshot, as they are sent.
+pub(super) fn chunks(
+    group: GroupId,
+    view: Arc<dyn View>,
+    engine: &dyn Engine,
+    staging: &Staging,
+) -> Vec<SnapshotChunk> {
+    let outgoing = staging.send().unwrap();
+    let mut all = Vec::new();
+    for (number, run) in engine.export(view, travelling(group), &outgoing.dir()).enumerate() {
+        let run = run.unwrap();
+        let family = run.family;
+        let mut chunks = Chunks::of(run).unwrap();
+        while let Some(data) = chunks.next().unwrap() {
+            all.push(SnapshotChunk {
+                transfer: outgoing.transfer(),
+                chunk: all.len() as u32,
+                run: number as u32,
+                data_family: family == Family::Data,
+                checksum: crc32c::crc32c(&data),
+                data,
+                ..SnapshotChunk::default()
+            });
+        }
+    }
+    all
+}
+
+/// Sends a snapshot from one engine's side to the other's.
+pub(super) async fn ship(
+    tag: Tag,
+    view: Arc<dyn View>,
+    from: (&dyn Engine, &Staging),
+    to: &Staging,
+) -> Staged {
+    let chunks = chunks(tag.group, view, from.0, from.1);
+    let (transfer, count) = (chunks.first().map_or(0, |chunk| chunk.transfer), chunks.len());
+    for chunk in chunks {
+        to.take(tag, chunk).await.unwrap();
+    }
+    to.complete(tag, transfer, count as u32).await.unwrap()
 }

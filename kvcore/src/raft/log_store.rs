@@ -13,9 +13,10 @@ use openraft::impls::EntryPayload;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 
+use super::fault::Fault;
 use super::membership;
 use super::memory_log::MemoryLog;
-use super::types::{Consensus, LeaderId, LogEntry, LogId, Payload, Vote, log_id, position, to_io};
+use super::types::{Consensus, LeaderId, LogEntry, LogId, Payload, Vote, log_id, position};
 use crate::types::{Error, Kind, Result};
 use crate::wal::{Log, Position, Record, State};
 
@@ -26,9 +27,16 @@ const BLANK: u8 = 0;
 const NORMAL: u8 = 1;
 const MEMBERSHIP: u8 = 2;
 
+/// A group's log. Cheap to clone; all clones are the same log.
+#[derive(Clone)]
+pub struct LogStore {
+    place: Place,
+    fault: Fault,
+}
+
 /// Where a group's log is kept.
 #[derive(Clone)]
-pub enum LogStore {
+enum Place {
     /// On the node's shared segment log.
     Disk(Log),
     /// In memory, gone with the process.
@@ -36,10 +44,42 @@ pub enum LogStore {
 }
 
 impl LogStore {
+    /// A log on the node's shared segment log.
+    pub fn disk(log: Log) -> LogStore {
+        LogStore { place: Place::Disk(log), fault: Fault::default() }
+    }
+
+    /// A log that goes with the process.
+    pub fn memory(log: MemoryLog) -> LogStore {
+        LogStore { place: Place::Memory(log), fault: Fault::default() }
+    }
+
+    /// Where damage to the log is noted.
+    pub(super) fn fault(&self) -> Fault {
+        self.fault.clone()
+    }
+
     pub(super) fn state(&self) -> State {
-        match self {
-            LogStore::Disk(log) => log.state(),
-            LogStore::Memory(log) => log.state(),
+        match &self.place {
+            Place::Disk(log) => log.state(),
+            Place::Memory(log) => log.state(),
+        }
+    }
+
+    /// What the log takes, for whoever trims logs to a budget.
+    pub fn weight(&self) -> Weight {
+        match &self.place {
+            Place::Disk(log) => Weight { bytes: log.live_bytes(), entries: log.entries() },
+            Place::Memory(log) => log.weight(),
+        }
+    }
+
+    /// The last index up to which the log can be purged so that the entries behind it still weigh that
+    /// many bytes; nothing if there is none.
+    pub(super) fn purgeable(&self, keep_bytes: u64) -> Option<u64> {
+        match &self.place {
+            Place::Disk(log) => log.purgeable(keep_bytes),
+            Place::Memory(log) => log.purgeable(keep_bytes),
         }
     }
 
@@ -54,16 +94,16 @@ impl LogStore {
     /// # Errors
     /// As the log's writer: `StorageFull`, `Closed`, `Internal`.
     pub async fn remove(&self) -> Result<()> {
-        let LogStore::Disk(log) = self else { return Ok(()) };
+        let Place::Disk(log) = &self.place else { return Ok(()) };
         let (done, synced) = synced();
         log.remove(done);
         wait(synced).await
     }
 
     fn read(&self, from: u64, to: u64, limit_bytes: usize) -> Result<Vec<LogEntry>> {
-        let records = match self {
-            LogStore::Disk(log) => log.read(from..to, limit_bytes)?,
-            LogStore::Memory(log) => log.read(from..to, limit_bytes),
+        let records = match &self.place {
+            Place::Disk(log) => log.read(from..to, limit_bytes)?,
+            Place::Memory(log) => log.read(from..to, limit_bytes),
         };
         records.into_iter().map(entry).collect()
     }
@@ -71,6 +111,15 @@ impl LogStore {
     fn vote(&self) -> Result<Option<Vote>> {
         self.state().vote.as_deref().map(decode_vote).transpose()
     }
+}
+
+/// What a log takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Bytes of its records.
+    pub bytes: u64,
+    /// Its entries.
+    pub entries: u64,
 }
 
 type Synced = tokio::sync::oneshot::Receiver<Result<()>>;
@@ -104,15 +153,15 @@ impl RaftLogReader<Consensus> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, to) = bounds(&range);
-        self.read(from, to, usize::MAX).map_err(to_io)
+        self.read(from, to, usize::MAX).map_err(|error| self.fault.pass(error))
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        self.vote().map_err(to_io)
+        self.vote().map_err(|error| self.fault.pass(error))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<LogEntry>> {
-        self.read(start, end, READ_BYTES).map_err(to_io)
+        self.read(start, end, READ_BYTES).map_err(|error| self.fault.pass(error))
     }
 }
 
@@ -133,13 +182,13 @@ impl RaftLogStorage<Consensus> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let vote = encode_vote(vote);
-        match self {
-            LogStore::Disk(log) => {
+        match &self.place {
+            Place::Disk(log) => {
                 let (done, synced) = synced();
                 log.save_vote(vote, done);
-                wait(synced).await.map_err(to_io)
+                wait(synced).await.map_err(|error| self.fault.pass(error))
             }
-            LogStore::Memory(log) => {
+            Place::Memory(log) => {
                 log.save_vote(vote);
                 Ok(())
             }
@@ -149,9 +198,9 @@ impl RaftLogStorage<Consensus> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         let Some(committed) = committed else { return Ok(()) };
         let committed = encode_position(position(&committed));
-        match self {
-            LogStore::Disk(log) => log.save_committed(committed),
-            LogStore::Memory(log) => log.save_committed(committed),
+        match &self.place {
+            Place::Disk(log) => log.save_committed(committed),
+            Place::Memory(log) => log.save_committed(committed),
         }
         Ok(())
     }
@@ -162,7 +211,7 @@ impl RaftLogStorage<Consensus> for LogStore {
             .as_deref()
             .map(|bytes| decode_position(bytes).map(log_id))
             .transpose()
-            .map_err(to_io)
+            .map_err(|error| self.fault.pass(error))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Consensus>) -> io::Result<()>
@@ -171,16 +220,17 @@ impl RaftLogStorage<Consensus> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let records: Result<Vec<Record>> = entries.into_iter().map(record).collect();
-        let records = records.map_err(to_io)?;
-        match self {
-            LogStore::Disk(log) => {
-                log.append(
-                    records,
-                    Box::new(move |result| callback.io_completed(result.map_err(to_io))),
-                );
+        let records = records.map_err(|error| self.fault.pass(error))?;
+        match &self.place {
+            Place::Disk(log) => {
+                let fault = self.fault.clone();
+                let done = move |result: Result<()>| {
+                    callback.io_completed(result.map_err(|error| fault.pass(error)));
+                };
+                log.append(records, Box::new(done));
             }
-            LogStore::Memory(log) => {
-                callback.io_completed(log.append(records).map_err(to_io));
+            Place::Memory(log) => {
+                callback.io_completed(log.append(records).map_err(|error| self.fault.pass(error)));
             }
         }
         Ok(())
@@ -188,14 +238,14 @@ impl RaftLogStorage<Consensus> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let last = last.as_ref().map(position);
-        match self {
-            LogStore::Disk(log) => {
+        match &self.place {
+            Place::Disk(log) => {
                 // A snapshot may be installed next, and its flush must not overtake this.
                 let (done, synced) = synced();
                 log.truncate_after(last, done);
-                wait(synced).await.map_err(to_io)
+                wait(synced).await.map_err(|error| self.fault.pass(error))
             }
-            LogStore::Memory(log) => {
+            Place::Memory(log) => {
                 log.truncate_after(last);
                 Ok(())
             }
@@ -203,9 +253,9 @@ impl RaftLogStorage<Consensus> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        match self {
-            LogStore::Disk(log) => log.purge(position(&upto), Box::new(unheard)),
-            LogStore::Memory(log) => log.purge(position(&upto)),
+        match &self.place {
+            Place::Disk(log) => log.purge(position(&upto), Box::new(unheard)),
+            Place::Memory(log) => log.purge(position(&upto)),
         }
         Ok(())
     }
@@ -259,7 +309,7 @@ fn encode_vote(vote: &Vote) -> Bytes {
     bytes.freeze()
 }
 
-fn decode_vote(bytes: &[u8]) -> Result<Vote> {
+pub(super) fn decode_vote(bytes: &[u8]) -> Result<Vote> {
     let (term, rest) = split_u64(bytes)?;
     let (voted_for, rest) = split_u64(rest)?;
     match rest {
@@ -277,7 +327,7 @@ fn encode_position(position: Position) -> Bytes {
     bytes.freeze()
 }
 
-fn decode_position(bytes: &[u8]) -> Result<Position> {
+pub(super) fn decode_position(bytes: &[u8]) -> Result<Position> {
     let (term, rest) = split_u64(bytes)?;
     let (index, _) = split_u64(rest)?;
     Ok(Position { term, index })

@@ -10,9 +10,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::MemoryEngine;
-use crate::raft::journal::Journal;
-use crate::raft::snapshot::{Parts, SnapshotData};
-use crate::raft::state_machine::{Builder, StateMachine};
+use crate::raft::journal::{Journal, ship};
+use crate::raft::snapshot::SnapshotData;
+use crate::raft::staging::Staging;
+use crate::raft::state_machine::{Builder, Parts, StateMachine};
 use crate::raft::types::{Home, SnapshotMeta, StoredMembership, Term};
 use crate::types::{GroupId, PartitionId, ReplicaId};
 use crate::wal::{Options, Tag, Wal};
@@ -27,7 +28,7 @@ fn wal(dir: &TempDir) -> Wal {
 
 /// The state machine, with the way between two replicas inside: what one of them gives is taken
 /// apart, as it is for the wire, before another installs it.
-struct Shipped(StateMachine);
+struct Shipped(StateMachine, Arc<MemoryEngine>, Staging);
 
 impl RaftStateMachine<Consensus> for Shipped {
     type SnapshotData = SnapshotData;
@@ -50,18 +51,18 @@ impl RaftStateMachine<Consensus> for Shipped {
         self.0.get_snapshot_builder().await
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        self.0.try_create_snapshot_builder(force).await
+    }
+
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
         data: SnapshotData,
     ) -> io::Result<()> {
         let SnapshotData::View(view) = data else { panic!("a snapshot of one's own") };
-        let mut parts = Parts::new(view, GROUP);
-        let mut arrived = Vec::new();
-        while let Some(part) = parts.next().unwrap() {
-            arrived.push(part);
-        }
-        self.0.install_snapshot(meta, SnapshotData::Parts(arrived)).await
+        let staged = ship(TAG, view, (self.1.as_ref(), &self.2), &self.2).await;
+        self.0.install_snapshot(meta, SnapshotData::Staged(staged)).await
     }
 
     async fn get_current_snapshot(
@@ -73,8 +74,16 @@ impl RaftStateMachine<Consensus> for Shipped {
 
 fn machine() -> Shipped {
     let engine = Arc::new(MemoryEngine::new(1 << 20));
-    let apply = Box::new(Journal::new(GROUP, engine.clone()));
-    Shipped(StateMachine::open(TAG, engine, apply).unwrap().0)
+    let staging = Staging::open(None, 1 << 20, 1 << 30, 1).unwrap();
+    let parts = Parts {
+        tag: TAG,
+        engine: engine.clone(),
+        staging: staging.clone(),
+        apply: Box::new(Journal::new(GROUP, engine.clone())),
+        fault: Fault::default(),
+        stop: tokio::sync::watch::channel(false).1,
+    };
+    Shipped(StateMachine::open(parts).unwrap().0, engine, staging)
 }
 
 struct OnDisk;
@@ -83,7 +92,7 @@ impl StoreBuilder<Consensus, LogStore, Shipped, (TempDir, Wal)> for OnDisk {
     async fn build(&self) -> Result<((TempDir, Wal), LogStore, Shipped), StorageError<Consensus>> {
         let dir = tempfile::tempdir().unwrap();
         let wal = wal(&dir);
-        let log = LogStore::Disk(wal.log(TAG).unwrap());
+        let log = LogStore::disk(wal.log(TAG).unwrap());
         Ok(((dir, wal), log, machine()))
     }
 }
@@ -92,7 +101,7 @@ struct InMemory;
 
 impl StoreBuilder<Consensus, LogStore, Shipped> for InMemory {
     async fn build(&self) -> Result<((), LogStore, Shipped), StorageError<Consensus>> {
-        Ok(((), LogStore::Memory(MemoryLog::default()), machine()))
+        Ok(((), LogStore::memory(MemoryLog::default()), machine()))
     }
 }
 
@@ -136,7 +145,7 @@ fn crash(dir: &TempDir) -> TempDir {
 async fn what_was_acknowledged_is_there_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let open = wal(&dir);
-    let mut log = LogStore::Disk(open.log(TAG).unwrap());
+    let mut log = LogStore::disk(open.log(TAG).unwrap());
     for round in 0..20 {
         append(&mut log, (1..=5).map(|n| written(1, round * 5 + n)).collect()).await;
         let vote = Vote {
@@ -147,7 +156,7 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
 
         let image = crash(&dir);
         let reopened = wal(&image);
-        let mut found = LogStore::Disk(reopened.log(TAG).unwrap());
+        let mut found = LogStore::disk(reopened.log(TAG).unwrap());
         assert_eq!(found.read_vote().await.unwrap(), Some(vote));
         let state = found.get_log_state().await.unwrap();
         assert_eq!(state.last_log_id, Some(log_id(at(1, round * 5 + 5))));
@@ -161,7 +170,7 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
 async fn a_closed_log_reads_back_with_its_cuts() {
     let dir = tempfile::tempdir().unwrap();
     let open = wal(&dir);
-    let mut log = LogStore::Disk(open.log(TAG).unwrap());
+    let mut log = LogStore::disk(open.log(TAG).unwrap());
     append(&mut log, (1..=10).map(|n| written(1, n)).collect()).await;
     log.truncate_after(Some(log_id(at(1, 7)))).await.unwrap();
     append(&mut log, vec![written(2, 8)]).await;
@@ -171,7 +180,7 @@ async fn a_closed_log_reads_back_with_its_cuts() {
     open.close().unwrap();
 
     let reopened = wal(&dir);
-    let mut log = LogStore::Disk(reopened.log(TAG).unwrap());
+    let mut log = LogStore::disk(reopened.log(TAG).unwrap());
     let state = log.get_log_state().await.unwrap();
     assert_eq!(state.last_purged_log_id, Some(log_id(at(1, 3))));
     assert_eq!(state.last_log_id, Some(log_id(at(2, 8))));
@@ -185,15 +194,15 @@ async fn a_closed_log_reads_back_with_its_cuts() {
 async fn a_replicas_log_is_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let open = wal(&dir);
-    let mut log = LogStore::Disk(open.log(TAG).unwrap());
+    let mut log = LogStore::disk(open.log(TAG).unwrap());
     append(&mut log, vec![written(1, 1)]).await;
     let successor = Tag { replica: ReplicaId(8), ..TAG };
-    assert!(LogStore::Disk(open.log(successor).unwrap()).is_empty());
+    assert!(LogStore::disk(open.log(successor).unwrap()).is_empty());
     log.remove().await.unwrap();
     drop(log);
     open.close().unwrap();
     let reopened = wal(&dir);
-    assert!(LogStore::Disk(reopened.log(TAG).unwrap()).is_empty());
+    assert!(LogStore::disk(reopened.log(TAG).unwrap()).is_empty());
 }
 
 #[test]

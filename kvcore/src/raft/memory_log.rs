@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::log_store::Weight;
 use crate::types::{Error, Result};
 use crate::wal::{Position, Record, State};
 
@@ -17,9 +18,24 @@ pub struct MemoryLog(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     records: BTreeMap<u64, Record>,
+    /// Bytes of the records.
+    bytes: u64,
     purged: Option<Position>,
     vote: Option<Bytes>,
     committed: Option<Bytes>,
+}
+
+/// What an entry takes beside its payload, about.
+const ENTRY_OVERHEAD: u64 = 128;
+
+fn weigh(record: &Record) -> u64 {
+    ENTRY_OVERHEAD + record.payload.len() as u64
+}
+
+impl Inner {
+    fn drop_records(&mut self, dropped: BTreeMap<u64, Record>) {
+        self.bytes -= dropped.values().map(weigh).sum::<u64>();
+    }
 }
 
 impl MemoryLog {
@@ -44,6 +60,7 @@ impl MemoryLog {
                     .with("last", last.unwrap_or(0))
                     .with("index", record.position.index));
             }
+            inner.bytes += weigh(&record);
             inner.records.insert(record.position.index, record);
         }
         Ok(())
@@ -69,13 +86,35 @@ impl MemoryLog {
 
     pub(super) fn truncate_after(&self, last: Option<Position>) {
         let from = last.map_or(0, |position| position.index + 1);
-        self.0.lock().records.split_off(&from);
+        let mut inner = self.0.lock();
+        let dropped = inner.records.split_off(&from);
+        inner.drop_records(dropped);
     }
 
     pub(super) fn purge(&self, upto: Position) {
         let mut inner = self.0.lock();
-        inner.records = inner.records.split_off(&(upto.index + 1));
+        let kept = inner.records.split_off(&(upto.index + 1));
+        let dropped = std::mem::replace(&mut inner.records, kept);
+        inner.drop_records(dropped);
         inner.purged = inner.purged.max(Some(upto));
+    }
+
+    pub(super) fn weight(&self) -> Weight {
+        let inner = self.0.lock();
+        Weight { bytes: inner.bytes, entries: inner.records.len() as u64 }
+    }
+
+    /// As [`LogStore::purgeable`](super::LogStore::purgeable).
+    pub(super) fn purgeable(&self, keep_bytes: u64) -> Option<u64> {
+        let inner = self.0.lock();
+        let mut kept = 0;
+        for (index, record) in inner.records.iter().rev() {
+            if kept >= keep_bytes {
+                return Some(*index);
+            }
+            kept += weigh(record);
+        }
+        None
     }
 
     pub(super) fn save_vote(&self, vote: Bytes) {

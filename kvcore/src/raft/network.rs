@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -18,12 +19,14 @@ use openraft::raft::{
 };
 use openraft::storage::Snapshot;
 
+use super::fault::Fault;
 use super::log_store::record;
-use super::snapshot::{Parts, SnapshotData};
+use super::snapshot::{Chunks, Pins, SnapshotData, travelling};
+use super::staging::{Staging, blocking};
 use super::types::{
-    Consensus, Home, LogId, Term, Vote, position_from_wire, position_to_wire, vote_from_wire,
-    vote_to_wire,
+    Consensus, Home, Term, Vote, position_from_wire, position_to_wire, vote_from_wire, vote_to_wire,
 };
+use crate::engine::{Engine, Family, Run, View};
 use crate::rpc::message::{self, reply, request};
 use crate::rpc::{Peer, Pool};
 use crate::types::{Error, GroupId, Kind};
@@ -33,8 +36,10 @@ const WINDOW: usize = 16;
 /// How long an append may take. Longer than a slow disk takes to sync; a dead peer is noticed by its
 /// link, not by this.
 const APPEND: Duration = Duration::from_secs(5);
-/// How long one part of a snapshot may take, and installing the whole.
-const SNAPSHOT: Duration = Duration::from_secs(30);
+/// How long one chunk of a snapshot may take.
+const CHUNK: Duration = Duration::from_secs(30);
+/// How long installing a snapshot may take: the other side reads all of it once more.
+const INSTALL: Duration = Duration::from_secs(600);
 
 type Rpc<T> = Result<T, RPCError<Consensus>>;
 type BoxFuture<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
@@ -44,13 +49,25 @@ type BoxStream<'s, T> = Pin<Box<dyn Stream<Item = T> + Send + 's>>;
 pub(super) struct Network {
     pub(super) pool: Pool,
     pub(super) group: GroupId,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) staging: Staging,
+    pub(super) pins: Pins,
+    pub(super) fault: Fault,
 }
 
 impl RaftNetworkFactory<Consensus> for Network {
     type Network = Target;
 
     async fn new_client(&mut self, target: u64, home: &Home) -> Target {
-        Target { peer: self.pool.node(home.node), group: self.group, to: target }
+        Target {
+            peer: self.pool.node(home.node),
+            group: self.group,
+            to: target,
+            engine: self.engine.clone(),
+            staging: self.staging.clone(),
+            pins: self.pins.clone(),
+            fault: self.fault.clone(),
+        }
     }
 }
 
@@ -59,6 +76,10 @@ pub(super) struct Target {
     peer: Peer,
     group: GroupId,
     to: u64,
+    engine: Arc<dyn Engine>,
+    staging: Staging,
+    pins: Pins,
+    fault: Fault,
 }
 
 impl Target {
@@ -153,39 +174,76 @@ impl Target {
         let SnapshotData::View(view) = snapshot.snapshot else {
             return Err(Error::internal("a snapshot that arrived cannot be sent on"));
         };
+        // The log from here on is what the replica needs next.
+        let _pin = snapshot.meta.last_log_id.map(|id| self.pins.hold(id.index));
+        let outgoing = self.staging.send()?;
+        let transfer = outgoing.transfer();
+        let chunks = self.send_runs(transfer, view, outgoing.dir()).await?;
         let membership = super::membership::encode(snapshot.meta.last_membership.membership())?;
         let membership_position = snapshot.meta.last_membership.log_id();
-        let position = snapshot.meta.last_log_id;
-        let transfer = position.map_or(0, |id: LogId| id.index);
-        let mut parts = Parts::new(view, self.group);
-        let mut number = 0;
-        let mut data = parts.next()?.unwrap_or_default();
+        let install = message::SnapshotInstall {
+            group: self.group.number(),
+            to: self.to,
+            vote: Some(vote_to_wire(&vote)),
+            transfer,
+            chunks,
+            position: snapshot.meta.last_log_id.as_ref().map(position_to_wire),
+            membership,
+            membership_position: membership_position.as_ref().map(position_to_wire),
+        };
+        match self.peer.call(install.into(), INSTALL).await? {
+            reply::Body::SnapshotInstalled(installed) => {
+                Ok(SnapshotResponse::new(vote_from_wire(installed.vote.as_ref())?))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Has the engine make run after run, and sends each before the next is made. How many chunks that
+    /// was.
+    async fn send_runs(
+        &self,
+        transfer: u64,
+        view: Arc<dyn View>,
+        dir: std::path::PathBuf,
+    ) -> Result<u32, Error> {
+        let mut runs = self.engine.export(view, travelling(self.group), &dir);
+        let (mut chunk, mut run) = (0, 0);
         loop {
-            let next = parts.next()?;
-            let answer = self.peer.call(
-                request::Body::SnapshotPart(message::SnapshotPart {
+            let (left, made) = blocking(move || {
+                let made = runs.next().transpose()?;
+                Ok((runs, made))
+            })
+            .await
+            .inspect_err(|error| self.fault.note(error))?;
+            runs = left;
+            let Some(Run { family, content }) = made else { return Ok(chunk) };
+            let mut chunks = blocking(move || Chunks::of(Run { family, content })).await?;
+            loop {
+                let (left, data) = blocking(move || {
+                    let data = chunks.next()?;
+                    Ok((chunks, data))
+                })
+                .await?;
+                chunks = left;
+                let Some(data) = data else { break };
+                self.staging.pace(data.len()).await;
+                let sent = message::SnapshotChunk {
                     group: self.group.number(),
                     to: self.to,
-                    vote: Some(vote_to_wire(&vote)),
                     transfer,
-                    part: number,
-                    last: next.is_none(),
-                    position: position.as_ref().map(position_to_wire),
-                    membership: membership.clone(),
-                    membership_position: membership_position.as_ref().map(position_to_wire),
+                    chunk,
+                    run,
+                    data_family: family == Family::Data,
                     checksum: crc32c::crc32c(&data),
                     data,
-                }),
-                SNAPSHOT,
-            );
-            let reply::Body::SnapshotDone(done) = answer.await? else { return Err(unexpected()) };
-            let answered = vote_from_wire(done.vote.as_ref())?;
-            match next {
-                // A higher vote ends the transfer early: this replica is no leader any more.
-                Some(next) if answered <= vote && !done.finished => data = next,
-                _ => return Ok(SnapshotResponse::new(answered)),
+                };
+                match self.peer.call(sent.into(), CHUNK).await? {
+                    reply::Body::SnapshotTaken(_) => chunk += 1,
+                    _ => return Err(unexpected()),
+                }
             }
-            number += 1;
+            run += 1;
         }
     }
 }
@@ -297,10 +355,13 @@ fn unexpected() -> Error {
     Error::internal("a replica answered something else than what was asked")
 }
 
-/// A peer that cannot be reached is left alone for a while; anything else may work the next time.
+/// A peer that cannot be reached, or has no room, is left alone for a while; anything else may work the
+/// next time.
 fn failed(error: &Error) -> RPCError<Consensus> {
     match error.kind() {
-        Kind::Unavailable | Kind::Closed => RPCError::Unreachable(Unreachable::new(error)),
+        Kind::Unavailable | Kind::Closed | Kind::Overloaded | Kind::StorageFull => {
+            RPCError::Unreachable(Unreachable::new(error))
+        }
         _ => RPCError::Network(NetworkError::new(error)),
     }
 }

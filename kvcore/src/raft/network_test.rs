@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::FutureExt;
 
 use super::*;
+use crate::engine::MemoryEngine;
 use crate::raft::types::LeaderId;
 use crate::rpc::Identity;
 use crate::types::{Clock, Entropy, Limits, NodeId, PartitionId, Seam};
@@ -33,7 +34,14 @@ impl Entropy for Still {
 async fn a_stream_to_a_dead_replica_takes_a_request_and_ends_with_its_failure() {
     let seam = Seam { clock: Arc::new(Still), entropy: Arc::new(Still) };
     let pool = Pool::new(Identity::default(), None, &Limits::default(), seam);
-    let mut network = Network { pool, group: GroupId::Partition(PartitionId(1)) };
+    let mut network = Network {
+        pool,
+        group: GroupId::Partition(PartitionId(1)),
+        engine: Arc::new(MemoryEngine::new(0)),
+        staging: Staging::open(None, 0, 1, 1).unwrap(),
+        pins: Pins::default(),
+        fault: Fault::default(),
+    };
     let mut target = network.new_client(7, &Home { node: NodeId(3) }).await;
 
     let taken = Arc::new(AtomicUsize::new(0));

@@ -1,8 +1,11 @@
 //! Crashes between the engine and the log, and a change of identity.
 
+use std::ops::Range;
+use std::path::Path;
+
 use super::*;
-use crate::engine::MemoryEngine;
-use crate::raft::journal::Journal;
+use crate::engine::{MemoryEngine, Ranges, Run, Runs};
+use crate::raft::journal::{Journal, ship};
 use crate::types::PartitionId;
 
 const GROUP: GroupId = GroupId::Partition(PartitionId(1));
@@ -12,8 +15,22 @@ fn tag(replica: u64) -> Tag {
 }
 
 fn open(replica: u64, engine: &Arc<dyn Engine>) -> StateMachine {
-    let apply = Box::new(Journal::new(GROUP, engine.clone()));
-    StateMachine::open(tag(replica), engine.clone(), apply).unwrap().0
+    open_at(replica, engine, &Staging::open(None, 1 << 20, 1 << 30, 1).unwrap())
+}
+
+fn open_at(replica: u64, engine: &Arc<dyn Engine>, staging: &Staging) -> StateMachine {
+    let (stop, stopped) = watch::channel(false);
+    // Nobody stops it.
+    std::mem::forget(stop);
+    let parts = Parts {
+        tag: tag(replica),
+        engine: engine.clone(),
+        staging: staging.clone(),
+        apply: Box::new(Journal::new(GROUP, engine.clone())),
+        fault: Fault::default(),
+        stop: stopped,
+    };
+    StateMachine::open(parts).unwrap().0
 }
 
 fn position_of(index: u64) -> Position {
@@ -73,12 +90,12 @@ async fn what_the_log_may_forget_is_on_disk() {
         Arc::new(RocksEngine::open(dir.path(), RocksOptions::default()).unwrap());
     let mut machine = open(7, &engine);
     apply(&mut machine, 1..=5).await;
-    let mut builder = machine.get_snapshot_builder().await;
+    assert!(machine.try_create_snapshot_builder(false).await.is_none(), "nothing is on disk yet");
+    engine.flush().unwrap();
     apply(&mut machine, 6..=7).await;
+    let mut builder = machine.try_create_snapshot_builder(false).await.unwrap();
     let built = builder.build_snapshot().await.unwrap();
     assert_eq!(built.meta.last_log_id, Some(log_id(position_of(5))));
-    let persisted = engine.get_persisted(Family::Meta, &keys::applied(GROUP)).unwrap().unwrap();
-    assert!(Applied::decode(&persisted).unwrap().position >= Some(position_of(5)));
 }
 
 #[tokio::test]
@@ -108,18 +125,267 @@ async fn another_replica_begins_with_nothing() {
     assert_eq!(Journal::list(neighbour, engine.as_ref()).len(), 1);
 }
 
+/// The files of a replica on disk, and of one that gives it a snapshot.
+#[cfg(feature = "rocksdb")]
+struct Disk {
+    dir: tempfile::TempDir,
+}
+
+#[cfg(feature = "rocksdb")]
+impl Disk {
+    fn new() -> Disk {
+        Disk { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn engine(&self) -> Arc<dyn Engine> {
+        use crate::engine::{RocksEngine, RocksOptions};
+        let dir = self.dir.path().join("state");
+        Arc::new(RocksEngine::open(&dir, RocksOptions::default()).unwrap())
+    }
+
+    fn staging(&self) -> Staging {
+        let dir = self.dir.path().join("snapshots");
+        Staging::open(Some(dir), 1 << 20, 1 << 30, 1).unwrap()
+    }
+
+    /// The files as they are now: what a crash leaves. RocksDB tidies up in the background: an image in
+    /// which files come and go while it is taken is of no moment at all, and taken again.
+    fn crash(&self) -> Disk {
+        loop {
+            let image = Disk::new();
+            let before = names(self.dir.path());
+            if copy(self.dir.path(), image.dir.path()).is_ok() && names(self.dir.path()) == before {
+                return image;
+            }
+        }
+    }
+}
+
+/// All files under a directory, with their sizes.
+#[cfg(feature = "rocksdb")]
+fn names(dir: &Path) -> Vec<(std::path::PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(names(&path));
+        } else {
+            found.push((path, entry.metadata().map_or(0, |metadata| metadata.len())));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(feature = "rocksdb")]
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            std::fs::create_dir(&to)?;
+            copy(&from, &to)?;
+        } else {
+            std::fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a replica finds that is opened after a crash: its list, and how far it is applied. Opened twice,
+/// since the first time changes what is there.
+#[cfg(feature = "rocksdb")]
+async fn found(disk: &Disk) -> (Vec<Bytes>, Option<LogId>) {
+    let mut last = None;
+    for _ in 0..2 {
+        let (engine, staging) = (disk.engine(), disk.staging());
+        let mut machine = open_at(8, &engine, &staging);
+        let applied = machine.applied_state().await.unwrap().0;
+        let now = (Journal::list(GROUP, engine.as_ref()), applied);
+        assert!(last.is_none_or(|last| last == now), "opening again changes something");
+        last = Some(now);
+    }
+    let left: Vec<_> = std::fs::read_dir(disk.dir.path().join("snapshots")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    last.unwrap()
+}
+
+#[cfg(feature = "rocksdb")]
 #[tokio::test]
-async fn a_part_of_another_group_is_refused() {
-    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new(1 << 20));
-    let mut machine = open(7, &engine);
-    apply(&mut machine, 1..=3).await;
+async fn an_installation_that_a_crash_breaks_off_leads_to_the_old_state_or_the_new_one() {
+    // The giver has 1 to 20; the taker 1 to 5, some of it on disk.
+    let giver = Disk::new();
+    let (source, sending) = (giver.engine(), giver.staging());
+    let mut machine = open_at(7, &source, &sending);
+    apply(&mut machine, 1..=20).await;
     let (meta, view) = machine.view().unwrap();
-    let part = snapshot::Parts::new(view, GROUP).next().unwrap().unwrap();
+    let taker = Disk::new();
+    let (engine, staging) = (taker.engine(), taker.staging());
+    let mut machine = open_at(8, &engine, &staging);
+    apply(&mut machine, 1..=3).await;
+    engine.flush().unwrap();
+    apply(&mut machine, 4..=5).await;
+    let old = (numbers(1..=3), Some(log_id(position_of(3))));
+    let new = (numbers(1..=20), Some(log_id(position_of(20))));
+
+    let staged = ship(tag(8), view, (source.as_ref(), &sending), &staging).await;
+    assert_eq!(found(&taker.crash()).await, old, "before the mark");
+    let applied = Applied::from_meta(&meta).unwrap().encode().unwrap();
+    let mark = Mark::new(meta.last_log_id.as_ref().map(position), applied, staged.runs());
+    staged.mark(&mark).unwrap();
+    assert_eq!(found(&taker.crash()).await, new, "behind the mark");
+    // In the middle of it the engine may hold anything: nothing, ...
+    engine.write(&erase(GROUP)).unwrap();
+    engine.flush().unwrap();
+    assert_eq!(found(&taker.crash()).await, new, "with everything deleted");
+    // ... some of it, ...
+    let some: Vec<_> = staged.runs().iter().take(1).cloned().collect();
+    engine.import(&snapshot::stored(GROUP), &some, &Batch::default()).unwrap();
+    assert_eq!(found(&taker.crash()).await, new, "with some of it there");
+    // ... or all of it, with the mark still there, although the replica has gone on.
+    import(engine.as_ref(), tag(8), &mark, &staged).unwrap();
+    assert_eq!(found(&taker.crash()).await, new, "with all of it there");
+    let mut machine = open_at(8, &engine, &Staging::open(None, 0, 1, 1).unwrap());
+    apply(&mut machine, 21..=22).await;
+    engine.flush().unwrap();
+    let later = (numbers(1..=22), Some(log_id(position_of(22))));
+    assert_eq!(found(&taker.crash()).await, later, "with the mark of what was installed before");
+    staged.installed().unwrap();
+    assert_eq!(found(&taker.crash()).await, later, "without the mark");
+}
+
+#[cfg(feature = "rocksdb")]
+#[tokio::test]
+async fn a_snapshot_of_an_old_identity_is_not_installed() {
+    let giver = Disk::new();
+    let (source, sending) = (giver.engine(), giver.staging());
+    let mut machine = open_at(6, &source, &sending);
+    apply(&mut machine, 1..=20).await;
+    let (meta, view) = machine.view().unwrap();
+    let taker = Disk::new();
+    let (engine, staging) = (taker.engine(), taker.staging());
+    drop(open_at(7, &engine, &staging));
+    let staged = ship(tag(7), view, (source.as_ref(), &sending), &staging).await;
+    staged.mark(&Mark::new(None, Bytes::new(), staged.runs())).unwrap();
+    drop(staged);
+    // The replica has left, and another one has come in its place.
+    staging.forget(tag(7)).unwrap();
+    assert_eq!(found(&taker.crash()).await, (Vec::new(), None));
+    assert!(meta.last_log_id.is_some());
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_group_is_refused_and_changes_nothing() {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new(1 << 20));
+    let staging = Staging::open(None, 1 << 20, 1 << 30, 1).unwrap();
     let stranger = GroupId::Partition(PartitionId(2));
-    assert_eq!(snapshot::pairs(stranger, &part).unwrap_err().kind(), Kind::Corruption);
-    // And a broken one leaves everything as it was.
-    let broken = part.slice(..part.len() - 1);
-    let installed = machine.install_snapshot(&meta, SnapshotData::Parts(vec![broken])).await;
-    assert!(installed.is_err());
+    let mut batch = Batch::default();
+    batch.put(Family::Data, keys::data(stranger, b"key"), Bytes::from_static(b"value"));
+    engine.write(&batch).unwrap();
+    let mut machine = open_at(7, &engine, &staging);
+    apply(&mut machine, 1..=3).await;
+    let view = engine.view().unwrap();
+    let theirs = Tag { group: stranger, replica: ReplicaId(9) };
+    let staged = ship(theirs, view, (engine.as_ref(), &staging), &staging).await;
+    let meta = machine.view().unwrap().0;
+    let error = machine.install_snapshot(&meta, SnapshotData::Staged(staged)).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(machine.parts.fault.damage().unwrap().kind(), Kind::Corruption);
     assert_eq!(Journal::list(GROUP, engine.as_ref()), numbers(1..=3));
+}
+
+/// An engine that takes nothing for some time.
+#[derive(Debug)]
+struct Busy {
+    engine: MemoryEngine,
+    refusals: std::sync::atomic::AtomicUsize,
+    kind: Kind,
+}
+
+impl Engine for Busy {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        self.engine.get(family, key)
+    }
+
+    fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        self.engine.get_persisted(family, key)
+    }
+
+    fn write(&self, batch: &Batch) -> Result<()> {
+        use std::sync::atomic::Ordering::SeqCst;
+        let refuse = |left: usize| left.checked_sub(1);
+        match self.refusals.fetch_update(SeqCst, SeqCst, refuse) {
+            Ok(_) => Err(Error::new(self.kind, "not now")),
+            Err(_) => self.engine.write(batch),
+        }
+    }
+
+    fn view(&self) -> Result<Arc<dyn View>> {
+        self.engine.view()
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.engine.flush()
+    }
+
+    fn approximate_bytes(&self, family: Family, range: Range<Vec<u8>>) -> Result<u64> {
+        self.engine.approximate_bytes(family, range)
+    }
+
+    fn failure(&self) -> Option<Error> {
+        None
+    }
+
+    fn reopen(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs {
+        self.engine.export(view, ranges, dir)
+    }
+
+    fn import(
+        &self,
+        ranges: &[(Family, Range<Vec<u8>>)],
+        runs: &[Run],
+        last: &Batch,
+    ) -> Result<()> {
+        self.engine.import(ranges, runs, last)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_engine_cannot_take_now_it_takes_later() {
+    for kind in [Kind::StorageFull, Kind::Overloaded] {
+        let busy = Busy { engine: MemoryEngine::new(1 << 20), refusals: Default::default(), kind };
+        let busy = Arc::new(busy);
+        let engine: Arc<dyn Engine> = busy.clone();
+        let mut machine = open(7, &engine);
+        apply(&mut machine, 1..=2).await;
+        busy.refusals.store(1000, std::sync::atomic::Ordering::SeqCst);
+        apply(&mut machine, 3..=4).await;
+        assert_eq!(Journal::list(GROUP, engine.as_ref()), numbers(1..=4));
+        assert!(machine.parts.fault.damage().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_an_engine_can_be_stopped() {
+    let refusals = std::sync::atomic::AtomicUsize::new(0);
+    let busy = Busy { engine: MemoryEngine::new(1 << 20), refusals, kind: Kind::StorageFull };
+    let busy = Arc::new(busy);
+    let engine: Arc<dyn Engine> = busy.clone();
+    let (stop, stopped) = watch::channel(false);
+    let mut machine = open(7, &engine);
+    machine.parts.stop = stopped;
+    busy.refusals.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);
+    let payload = EntryPayload::Normal(Payload(Bytes::from_static(b"1")));
+    let entry = Ok((LogEntry { log_id: log_id(position_of(1)), payload }, None));
+    let applied = machine.apply(futures::stream::iter([entry]));
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.send_replace(true);
+    };
+    let (applied, ()) = futures::join!(applied, stopping);
+    assert_eq!(applied.unwrap_err().kind(), io::ErrorKind::StorageFull);
 }

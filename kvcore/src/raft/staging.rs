@@ -1,0 +1,348 @@
+//! Where snapshots stand between two engines: files on their way out, and files that have arrived.
+//!
+//! A replica that lacks what its leader's log no longer has gets the group itself. The leader has its
+//! engine write the group's pairs into runs, one at a time, and sends each in chunks; the other side
+//! puts the chunks into files of its own, in a folder that bears the replica's name. When all have
+//! come it writes down, durably and as one step, that these files are now to become the replica's
+//! state: the *mark*. From then on a crash anywhere leads to the new state, since whoever opens the
+//! replica next finds the mark and installs the same files again; before it, to the old one.
+//!
+//! A node sends two snapshots at a time and takes two; a third one is told to come later. What it
+//! sends keeps to a rate. A node in memory has no folder: its runs are bytes, and become the state in
+//! one step.
+//!
+//! ```text
+//! snapshots/out-N/            runs on their way out; removed when they are sent
+//! snapshots/in-GROUP-REPLICA/ N.run: what has arrived; mark: install it (see docs/format.md)
+//! ```
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::arrival::Arrival;
+use super::mark::Mark;
+use super::pace::Pace;
+use crate::engine::Run;
+use crate::rpc::message;
+use crate::types::{Error, Kind, Result};
+use crate::wal::Tag;
+
+/// Snapshots that a node sends at once, and that it takes at once.
+const AT_ONCE: usize = 2;
+/// A snapshot of which nothing has come for so long makes way for another.
+const STALE: Duration = Duration::from_secs(30);
+
+/// The node's place for snapshots. Cheap to clone; usable from any task.
+#[derive(Clone)]
+pub struct Staging(Arc<Inner>);
+
+struct Inner {
+    dir: Option<PathBuf>,
+    /// What one arriving snapshot may take in memory, on a node without files.
+    memory_bytes: usize,
+    sending: Arc<Semaphore>,
+    taking: Arc<Semaphore>,
+    pace: Pace,
+    arriving: Mutex<HashMap<Tag, Arrival>>,
+    next: AtomicU64,
+}
+
+impl Staging {
+    /// A place in a directory, which is made if need be and cleared of what is not marked; or in
+    /// memory, for snapshots of up to `memory_bytes` each. `seed` is a random number: transfers of
+    /// different nodes, and of different lives of a node, must not be taken for each other.
+    ///
+    /// # Errors
+    /// `StorageFull`, `Internal`.
+    pub fn open(
+        dir: Option<PathBuf>,
+        memory_bytes: usize,
+        bytes_a_second: u64,
+        seed: u64,
+    ) -> Result<Staging> {
+        if let Some(dir) = &dir {
+            prepare(dir).map_err(|error| Error::from(error).with("directory", dir.display()))?;
+        }
+        Ok(Staging(Arc::new(Inner {
+            dir,
+            memory_bytes,
+            sending: Arc::new(Semaphore::new(AT_ONCE)),
+            taking: Arc::new(Semaphore::new(AT_ONCE)),
+            pace: Pace::new(bytes_a_second),
+            arriving: Mutex::default(),
+            next: AtomicU64::new(seed),
+        })))
+    }
+
+    /// Room to send one snapshot from.
+    ///
+    /// # Errors
+    /// `Overloaded` if as many are being sent as may be; `StorageFull`, `Internal`.
+    pub(super) fn send(&self) -> Result<Outgoing> {
+        let permit = Arc::clone(&self.0.sending).try_acquire_owned().map_err(|_| {
+            Error::new(Kind::Overloaded, "the node sends as many snapshots as it may")
+                .with("limit", AT_ONCE)
+        })?;
+        let transfer = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let dir = self.0.dir.as_ref().map(|dir| dir.join(format!("out-{transfer:016x}")));
+        if let Some(dir) = &dir {
+            fs::create_dir(dir).map_err(|error| Error::from(error).with("dir", dir.display()))?;
+        }
+        Ok(Outgoing { transfer, dir: dir.map(Folder::new), _permit: permit })
+    }
+
+    /// Returns when that many bytes may be sent.
+    pub(super) async fn pace(&self, bytes: usize) {
+        self.0.pace.wait(bytes).await;
+    }
+
+    /// Takes one chunk of a replica's snapshot; it is in its file when this returns, though not synced.
+    ///
+    /// # Errors
+    /// `Overloaded` if as many arrive as may; `InvalidArgument` for a chunk out of order; `Corruption`
+    /// for a damaged one; `TooLarge`, `StorageFull`, `Internal`. The transfer has failed then.
+    pub(super) async fn take(&self, tag: Tag, chunk: message::SnapshotChunk) -> Result<()> {
+        let known = self.0.arriving.lock().remove(&tag);
+        let known = known.filter(|arrival| arrival.transfer() == chunk.transfer);
+        let staging = self.clone();
+        blocking(move || {
+            let mut arrival = match known {
+                Some(arrival) => arrival,
+                None if chunk.chunk == 0 => staging.begin(tag, chunk.transfer)?,
+                None => {
+                    return Err(Error::new(Kind::InvalidArgument, "snapshot chunk out of order")
+                        .with("group", tag.group)
+                        .with("chunk", chunk.chunk));
+                }
+            };
+            arrival.take(chunk)?;
+            staging.0.arriving.lock().insert(tag, arrival);
+            Ok(())
+        })
+        .await
+    }
+
+    fn begin(&self, tag: Tag, transfer: u64) -> Result<Arrival> {
+        let dir = self.0.dir.as_ref().map(|dir| arrival_dir(dir, tag));
+        let place = match self.place() {
+            Ok(place) => place,
+            Err(error) => {
+                // One whose sender is gone takes up a place for nothing.
+                self.0.arriving.lock().retain(|_, arrival| arrival.idle() < STALE);
+                self.place().map_err(|_| error)?
+            }
+        };
+        if let Some(dir) = &dir {
+            if dir.join(Mark::NAME).exists() {
+                return Err(Error::new(Kind::Unavailable, "a snapshot is being installed")
+                    .with("group", tag.group));
+            }
+            remove(dir)
+                .and_then(|()| fs::create_dir(dir))
+                .map_err(|error| Error::from(error).with("directory", dir.display()))?;
+        }
+        Ok(Arrival::new(transfer, dir.map(Folder::new), self.0.memory_bytes, place))
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.taking).try_acquire_owned().map_err(|_| {
+            Error::new(Kind::Overloaded, "the node takes as many snapshots as it may")
+                .with("limit", AT_ONCE)
+        })
+    }
+
+    /// All of a snapshot, now that every chunk of it was taken; its files are synced.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if chunks are missing; `StorageFull`, `Internal`.
+    pub(super) async fn complete(&self, tag: Tag, transfer: u64, chunks: u32) -> Result<Staged> {
+        let arrival = self.0.arriving.lock().remove(&tag);
+        let arrival = arrival.filter(|arrival| arrival.transfer() == transfer);
+        let staging = self.clone();
+        blocking(move || match arrival {
+            Some(arrival) => arrival.complete(chunks),
+            None if chunks == 0 => staging.begin(tag, transfer)?.complete(chunks),
+            None => Err(Error::new(Kind::InvalidArgument, "no such snapshot has arrived")
+                .with("group", tag.group)),
+        })
+        .await
+    }
+
+    /// What is marked to be installed as the state of a replica, after a crash in the middle of it.
+    ///
+    /// # Errors
+    /// `Corruption` if the mark is damaged; `Internal`.
+    pub(super) fn marked(&self, tag: Tag) -> Result<Option<(Mark, Staged)>> {
+        let Some(dir) = self.0.dir.as_ref().map(|dir| arrival_dir(dir, tag)) else {
+            return Ok(None);
+        };
+        let Some(mark) = Mark::read(&dir)? else { return Ok(None) };
+        let runs = mark.runs(&dir);
+        let folder = Some(Folder { path: dir, keep: AtomicBool::new(true) });
+        Ok(Some((mark, Staged { folder, runs, _place: None })))
+    }
+
+    /// Removes what has arrived for a replica that has left, marked or not. Blocks.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub fn forget(&self, tag: Tag) -> Result<()> {
+        drop(self.0.arriving.lock().remove(&tag));
+        let Some(dir) = self.0.dir.as_ref().map(|dir| arrival_dir(dir, tag)) else {
+            return Ok(());
+        };
+        remove_marked(&dir).map_err(|error| Error::from(error).with("directory", dir.display()))
+    }
+}
+
+/// Runs something that waits for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::internal("work on files was interrupted").because(error))
+    })
+}
+
+fn arrival_dir(dir: &Path, tag: Tag) -> PathBuf {
+    dir.join(format!("in-{}-{}", tag.group.number(), tag.replica))
+}
+
+/// Makes the directory, durably, and removes what a crash left in it unmarked.
+fn prepare(dir: &Path) -> std::io::Result<()> {
+    if !dir.is_dir() {
+        fs::create_dir(dir)?;
+        if let Some(parent) = dir.parent() {
+            sync_dir(parent)?;
+        }
+    }
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.join(Mark::NAME).exists() {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Removes a folder if it is there.
+fn remove(dir: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder, the mark durably before the files that it speaks of.
+fn remove_marked(dir: &Path) -> std::io::Result<()> {
+    match fs::remove_file(dir.join(Mark::NAME)) {
+        Ok(()) => sync_dir(dir)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    remove(dir)
+}
+
+/// A folder that is removed when it is dropped. What a crash leaves is removed at the next start.
+pub(super) struct Folder {
+    path: PathBuf,
+    keep: AtomicBool,
+}
+
+impl Folder {
+    fn new(path: PathBuf) -> Folder {
+        Folder { path, keep: AtomicBool::new(false) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.keep.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!(%error, directory = %self.path.display(), "old files cannot be removed");
+        }
+    }
+}
+
+/// Room to send one snapshot from.
+pub(super) struct Outgoing {
+    transfer: u64,
+    dir: Option<Folder>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Outgoing {
+    /// What tells this transfer from all others.
+    pub(super) fn transfer(&self) -> u64 {
+        self.transfer
+    }
+
+    /// Where the files of the snapshot go; of no account to an engine in memory.
+    pub(super) fn dir(&self) -> PathBuf {
+        self.dir.as_ref().map(|folder| folder.path.clone()).unwrap_or_default()
+    }
+}
+
+/// A snapshot that has arrived as a whole. Dropped without having been installed, it is removed, unless
+/// it is marked.
+pub struct Staged {
+    folder: Option<Folder>,
+    runs: Vec<Run>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Staged {
+    pub(super) fn new(
+        folder: Option<Folder>,
+        runs: Vec<Run>,
+        place: OwnedSemaphorePermit,
+    ) -> Staged {
+        Staged { folder, runs, _place: Some(place) }
+    }
+
+    /// What has arrived.
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Writes down that this is to be installed: from here on a crash leads to the new state.
+    ///
+    /// # Errors
+    /// `StorageFull`, `Internal`.
+    pub(super) fn mark(&self, mark: &Mark) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        // Whether or not all of it succeeds, the mark may be there from now on.
+        folder.keep.store(true, Ordering::Release);
+        mark.write(&folder.path)
+    }
+
+    /// It is installed, durably: the files can go.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub(super) fn installed(self) -> Result<()> {
+        let Some(Folder { path, .. }) = &self.folder else { return Ok(()) };
+        remove_marked(path).map_err(|error| Error::from(error).with("directory", path.display()))
+    }
+}
+
+#[cfg(test)]
+#[path = "staging_test.rs"]
+mod tests;
