@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Args;
-use kvcore::api::{Error, Founding, Kind, NodeConfig, Result};
+use kvcore::api::{Error, Founding, Kind, NodeConfig, Result, StorageConfig};
 use serde::Deserialize;
 
 const LISTEN: &str = "127.0.0.1:7400";
@@ -54,6 +55,21 @@ pub struct Settings {
     /// How long the node may take to become able to serve [default: 60]
     #[arg(long, value_name = "SECONDS")]
     pub start_timeout: Option<Seconds>,
+    /// Memory for what is stored, in bytes or as in 512MiB: caches and unwritten tables, or all data in memory [default: 512MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<ByteSize>,
+    /// What the log of all replicas may take [default: 1GiB]
+    #[arg(long, value_name = "BYTES")]
+    pub log_budget: Option<ByteSize>,
+    /// Disk held back to clear up with when it is full, a sixteenth of the file system at most; 0 for none [default: 256MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub disk_reserve: Option<ByteSize>,
+    /// What is sent of snapshots to other nodes, a second [default: 64MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub snapshot_rate: Option<ByteSize>,
+    /// What is written to disk in the background, a second [default: 256MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub compaction_rate: Option<ByteSize>,
 }
 
 impl Settings {
@@ -101,6 +117,11 @@ impl Settings {
             zone: self.zone.or(file.zone),
             weight: self.weight.or(file.weight),
             start_timeout: self.start_timeout.or(file.start_timeout),
+            memory_limit: self.memory_limit.or(file.memory_limit),
+            log_budget: self.log_budget.or(file.log_budget),
+            disk_reserve: self.disk_reserve.or(file.disk_reserve),
+            snapshot_rate: self.snapshot_rate.or(file.snapshot_rate),
+            compaction_rate: self.compaction_rate.or(file.compaction_rate),
         }
     }
 
@@ -123,6 +144,7 @@ impl Settings {
             (Some(true), None) => None,
             (_, dir) => Some(dir.unwrap_or_else(|| DATA_DIR.into())),
         };
+        let bytes = |given: Option<ByteSize>, default| given.map_or(default, |size| size.as_u64());
         Ok(NodeConfig {
             listen: self.listen.unwrap_or_else(|| LISTEN.into()),
             advertise: self.advertise,
@@ -137,6 +159,13 @@ impl Settings {
             zone: self.zone,
             weight: self.weight.unwrap_or(default.weight),
             start_timeout: self.start_timeout.map_or(default.start_timeout, Duration::from),
+            storage: StorageConfig {
+                memory_limit: bytes(self.memory_limit, default.storage.memory_limit),
+                log_budget: bytes(self.log_budget, default.storage.log_budget),
+                disk_reserve: bytes(self.disk_reserve, default.storage.disk_reserve),
+                snapshot_rate: bytes(self.snapshot_rate, default.storage.snapshot_rate),
+                compaction_rate: bytes(self.compaction_rate, default.storage.compaction_rate),
+            },
             ..default
         })
     }

@@ -32,6 +32,11 @@ const EVERYTHING: &str = r#"
     zone = "z"
     weight = 2
     start_timeout = 1.5
+    memory_limit = "64MiB"
+    log_budget = "2GiB"
+    disk_reserve = 0
+    snapshot_rate = 1048576
+    compaction_rate = "10MB"
 "#;
 
 #[test]
@@ -49,6 +54,11 @@ fn a_file_says_what_flags_say() {
         "--zone=z",
         "--weight=2",
         "--start-timeout=1.5",
+        "--memory-limit=64MiB",
+        "--log-budget=2GiB",
+        "--disk-reserve=0",
+        "--snapshot-rate=1MiB",
+        "--compaction-rate=10000000",
     ]);
     assert_eq!(file(EVERYTHING).unwrap(), said);
 }
@@ -86,6 +96,8 @@ fn flags_win_over_the_file() {
     assert_eq!(config.advertise.as_deref(), Some("here:2"));
     assert_eq!(config.founding.partitions, Some(128));
     assert_eq!(config.start_timeout, Duration::from_millis(1500));
+    assert_eq!(config.storage.memory_limit, 64 << 20);
+    assert_eq!(config.storage.compaction_rate, 10_000_000);
 }
 
 #[test]
@@ -131,6 +143,8 @@ fn a_value_of_the_wrong_type_or_size_is_refused_with_its_line() {
         "join = \"a:1\"",
         "start_timeout = 0",
         "start_timeout = 1e300",
+        "memory_limit = \"much\"",
+        "log_budget = -1",
         "listen 1",
     ] {
         let error = file(bad).unwrap_err();

@@ -2,7 +2,8 @@
 //!
 //! It is a host like any other: it uses nothing but the API that every program and binding uses.
 //! `serve` starts a node, says on one line of stdout that it is ready, and closes the node when it is
-//! asked to end. Everything else connects as a thin client, does one thing and is gone.
+//! asked to end. `verify` and `inspect` look at the directory of a node that does not run. Everything else
+//! connects as a thin client, does one thing and is gone.
 //!
 //! What a script may rely on: results are on stdout, and nothing else is; errors are on stderr as
 //! `error: Kind: message`; the exit code is 0 for success, 1 for an error and for an absent key, and
@@ -10,6 +11,8 @@
 
 mod config;
 mod logging;
+#[cfg(feature = "rocksdb")]
+mod offline;
 mod report;
 mod serve;
 mod verbs;
@@ -40,6 +43,12 @@ enum Command {
     Status(verbs::Status),
     /// Show the members of the cluster.
     Members(verbs::Members),
+    /// Check the data directory of a node that does not run; exit 1 on damage.
+    #[cfg(feature = "rocksdb")]
+    Verify(offline::Verify),
+    /// Show what is in the data directory of a node that does not run.
+    #[cfg(feature = "rocksdb")]
+    Inspect(offline::Inspect),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +59,10 @@ fn main() -> ExitCode {
         Command::Delete(delete) => delete.run(),
         Command::Status(status) => status.run(),
         Command::Members(members) => members.run(),
+        #[cfg(feature = "rocksdb")]
+        Command::Verify(verify) => verify.run(),
+        #[cfg(feature = "rocksdb")]
+        Command::Inspect(inspect) => inspect.run(),
     };
     outcome.unwrap_or_else(|error| {
         report::say(&format!("error: {}: {error}", error.kind()));

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+#[cfg(feature = "rocksdb")]
+use kvcore::api::Inspection;
 use kvcore::api::{Error, MemberStatus, Result, Status};
 
 /// Writes a result to stdout, now.
@@ -41,9 +43,18 @@ pub fn status(status: &Status) -> String {
         ("epoch", status.epoch.to_string()),
         ("partitions", status.partitions.to_string()),
         ("replication factor", status.replication_factor.to_string()),
-        ("data", if status.durable { "on disk" } else { "in memory" }.to_owned()),
+        (
+            "data",
+            match (status.durable, status.full) {
+                (true, false) => "on disk",
+                (true, true) => "on disk, which is full: no writes are taken here",
+                (false, _) => "in memory",
+            }
+            .to_owned(),
+        ),
         ("replicas here", format!("{} ({} leading)", status.replicas, status.leaders)),
         ("lagging here", status.lagging.to_string()),
+        ("damaged here", status.damaged.to_string()),
         ("leaderless", status.leaderless.to_string()),
         ("under-replicated", status.under_replicated.to_string()),
         ("moves under way", status.moves.to_string()),
@@ -66,6 +77,62 @@ pub fn members(members: &[MemberStatus]) -> String {
         ]
     });
     table(std::iter::once(heading.map(String::from)).chain(rows).collect())
+}
+
+/// What is in a directory: the files, then the replicas, one a line under a heading.
+#[cfg(feature = "rocksdb")]
+pub fn inspection(inspection: &Inspection) -> String {
+    let (log, state) = (&inspection.log, &inspection.state);
+    let facts = [
+        ("node", inspection.node.clone().unwrap_or_else(|| "-".into())),
+        ("cluster", inspection.cluster.clone().unwrap_or_else(|| "-".into())),
+        ("log", format!("{} segments, {} bytes", log.segments, log.bytes)),
+        ("spare segments", format!("{}, {} bytes", log.spares, log.spare_bytes)),
+        ("state", format!("{} files, {} bytes", state.files, state.bytes)),
+        ("damaged replicas", inspection.damaged.len().to_string()),
+        ("interrupted snapshots", inspection.interrupted.len().to_string()),
+        ("findings", inspection.findings.len().to_string()),
+    ];
+    let mut text: String = facts.iter().map(|(name, fact)| format!("{name:<24}{fact}\n")).collect();
+    let heading = [
+        "GROUP",
+        "REPLICA",
+        "TERM",
+        "PURGED",
+        "FIRST",
+        "LAST",
+        "COMMITTED",
+        "APPLIED",
+        "ENTRIES",
+        "LOG BYTES",
+        "KEYS",
+        "BYTES",
+        "REVISION",
+    ];
+    let maybe = |number: Option<u64>| number.map_or_else(|| "-".into(), |n| n.to_string());
+    let rows = inspection.replicas.iter().map(|replica| {
+        [
+            replica.group.clone(),
+            replica.replica.to_string(),
+            maybe(replica.term),
+            maybe(replica.purged),
+            maybe(replica.first),
+            maybe(replica.last),
+            maybe(replica.committed),
+            maybe(replica.applied),
+            replica.entries.to_string(),
+            replica.log_bytes.to_string(),
+            replica.keys.to_string(),
+            replica.bytes.to_string(),
+            replica.revision.to_string(),
+        ]
+    });
+    text.push('\n');
+    text.push_str(&table(std::iter::once(heading.map(String::from)).chain(rows).collect()));
+    for finding in &inspection.findings {
+        text.push_str(&format!("damage: {finding}\n"));
+    }
+    text
 }
 
 fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
