@@ -341,6 +341,36 @@ distkv_error *distkv_options_set_zone(distkv_options *options, const char *zone)
 distkv_error *distkv_options_set_weight(distkv_options *options, double weight);
 
 /**
+ * Node: bytes of memory for what it stores: with a data directory for caches and tables that are not
+ * written out yet, without one for all keys and values. 16 MiB to 1 TiB. Default: 512 MiB.
+ */
+distkv_error *distkv_options_set_memory_limit(distkv_options *options,
+                                              uint64_t bytes);
+
+/**
+ * Node: bytes that its log of all replicas may take. 64 MiB to 1 TiB. Default: 1 GiB.
+ */
+distkv_error *distkv_options_set_log_budget(distkv_options *options, uint64_t bytes);
+
+/**
+ * Node: bytes of disk held back to clear up with when it is full, a sixteenth of the file system at
+ * most. 0, or 1 MiB to 1 TiB. Default: 256 MiB.
+ */
+distkv_error *distkv_options_set_disk_reserve(distkv_options *options, uint64_t bytes);
+
+/**
+ * Node: bytes a second that it sends of snapshots to other replicas. 1 MiB to just below 4 GiB.
+ * Default: 64 MiB.
+ */
+distkv_error *distkv_options_set_snapshot_rate(distkv_options *options, uint64_t bytes_a_second);
+
+/**
+ * Node: bytes a second that are written to disk in the background. 1 MiB to 16 GiB. Default: 256 MiB.
+ */
+distkv_error *distkv_options_set_compaction_rate(distkv_options *options,
+                                                 uint64_t bytes_a_second);
+
+/**
  * How long, in milliseconds and at least 1, the call may take that is given these options: opening a
  * node (default: 60,000), opening a client (default: 5,000), or a call of a client. What a client
  * was opened with is also the default of its calls.

@@ -35,6 +35,11 @@ class Node:
         zone: str | None = None,
         weight: float = 1.0,
         start_timeout: float = 60.0,
+        memory_limit: int | None = None,
+        log_budget: int | None = None,
+        disk_reserve: int | None = None,
+        snapshot_rate: int | None = None,
+        compaction_rate: int | None = None,
     ) -> Self: ...
     @property
     def id(self) -> str: ...

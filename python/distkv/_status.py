@@ -35,6 +35,10 @@ class Status:
     """Partitions with fewer replicas than the cluster could give them."""
     durable: bool
     """Whether data is on disk."""
+    damaged: int
+    """Replicas of the node that are damaged, until others have taken their place."""
+    full: bool
+    """Whether the node's disk is full: it takes no writes, and others lead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,6 +102,8 @@ pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyAn
     fields.set_item("moves", status.moves)?;
     fields.set_item("under_replicated", status.under_replicated)?;
     fields.set_item("durable", status.durable)?;
+    fields.set_item("damaged", status.damaged)?;
+    fields.set_item("full", status.full)?;
     CLASS.import(py, "distkv._status", "Status")?.call((), Some(&fields))
 }
 

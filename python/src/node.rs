@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kvcore::api::{self, Founding, NodeConfig, Result};
+use kvcore::api::{self, Founding, NodeConfig, Result, StorageConfig};
 use pyo3::prelude::*;
 
 use crate::client::{Client, Connection};
@@ -36,6 +36,12 @@ impl Resource for api::Node {
 /// zone: the failure zone (rack, data centre) of this node.
 /// weight: its share of the data against others', 0.01 to 100.
 /// start_timeout: seconds that starting may take.
+/// memory_limit: bytes of memory for what is stored: with a data_dir for caches and tables that are not
+///     written out yet, without one for all keys and values. None: 512 MiB.
+/// log_budget: bytes that the log of all replicas may take. None: 1 GiB.
+/// disk_reserve: bytes of disk held back to clear up with when it is full. None: 256 MiB.
+/// snapshot_rate: bytes a second sent of snapshots. None: 64 MiB.
+/// compaction_rate: bytes a second written in the background. None: 256 MiB.
 #[pyclass(frozen, module = "distkv", weakref)]
 pub struct Node {
     handle: Arc<Handle<api::Node>>,
@@ -50,10 +56,12 @@ impl Node {
     #[pyo3(signature = (
         data_dir=None, listen="127.0.0.1:0", *, join=Vec::new(), partitions=None,
         replication_factor=None, vnodes=None, advertise=None, bootstrap=false, zone=None,
-        weight=1.0, start_timeout=60.0
+        weight=1.0, start_timeout=60.0, memory_limit=None, log_budget=None, disk_reserve=None,
+        snapshot_rate=None, compaction_rate=None
     ), text_signature = "(data_dir=None, listen='127.0.0.1:0', *, join=(), partitions=None, \
         replication_factor=None, vnodes=None, advertise=None, bootstrap=False, zone=None, \
-        weight=1.0, start_timeout=60.0)")]
+        weight=1.0, start_timeout=60.0, memory_limit=None, log_budget=None, disk_reserve=None, \
+        snapshot_rate=None, compaction_rate=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
@@ -68,8 +76,17 @@ impl Node {
         zone: Option<String>,
         weight: f64,
         start_timeout: f64,
+        memory_limit: Option<i64>,
+        log_budget: Option<i64>,
+        disk_reserve: Option<i64>,
+        snapshot_rate: Option<i64>,
+        compaction_rate: Option<i64>,
     ) -> PyResult<Node> {
         guard(py, || {
+            let default = StorageConfig::default();
+            let bytes = |name, value, default| {
+                convert::setting(py, name, value).map(|value| value.unwrap_or(default))
+            };
             let config = NodeConfig {
                 listen: listen.into(),
                 advertise,
@@ -88,6 +105,17 @@ impl Node {
                 zone,
                 weight,
                 start_timeout: convert::seconds(py, "start_timeout", start_timeout)?,
+                storage: StorageConfig {
+                    memory_limit: bytes("memory_limit", memory_limit, default.memory_limit)?,
+                    log_budget: bytes("log_budget", log_budget, default.log_budget)?,
+                    disk_reserve: bytes("disk_reserve", disk_reserve, default.disk_reserve)?,
+                    snapshot_rate: bytes("snapshot_rate", snapshot_rate, default.snapshot_rate)?,
+                    compaction_rate: bytes(
+                        "compaction_rate",
+                        compaction_rate,
+                        default.compaction_rate,
+                    )?,
+                },
                 ..NodeConfig::default()
             };
             let node = wait(py, || api::Node::start(config))?;

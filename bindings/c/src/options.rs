@@ -194,6 +194,69 @@ pub extern "C" fn distkv_options_set_weight(
     })
 }
 
+/// Node: bytes of memory for what it stores: with a data directory for caches and tables that are not
+/// written out yet, without one for all keys and values. 16 MiB to 1 TiB. Default: 512 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_memory_limit(
+    options: *mut distkv_options,
+    bytes: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.storage.memory_limit = bytes;
+        Ok(())
+    })
+}
+
+/// Node: bytes that its log of all replicas may take. 64 MiB to 1 TiB. Default: 1 GiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_log_budget(
+    options: *mut distkv_options,
+    bytes: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.storage.log_budget = bytes;
+        Ok(())
+    })
+}
+
+/// Node: bytes of disk held back to clear up with when it is full, a sixteenth of the file system at
+/// most. 0, or 1 MiB to 1 TiB. Default: 256 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_disk_reserve(
+    options: *mut distkv_options,
+    bytes: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.storage.disk_reserve = bytes;
+        Ok(())
+    })
+}
+
+/// Node: bytes a second that it sends of snapshots to other replicas. 1 MiB to just below 4 GiB.
+/// Default: 64 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_snapshot_rate(
+    options: *mut distkv_options,
+    bytes_a_second: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.storage.snapshot_rate = bytes_a_second;
+        Ok(())
+    })
+}
+
+/// Node: bytes a second that are written to disk in the background. 1 MiB to 16 GiB. Default: 256 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_compaction_rate(
+    options: *mut distkv_options,
+    bytes_a_second: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.node.storage.compaction_rate = bytes_a_second;
+        Ok(())
+    })
+}
+
 /// How long, in milliseconds and at least 1, the call may take that is given these options: opening a
 /// node (default: 60,000), opening a client (default: 5,000), or a call of a client. What a client
 /// was opened with is also the default of its calls.

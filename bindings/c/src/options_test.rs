@@ -25,6 +25,11 @@ fn every_setting_arrives() {
         distkv_options_set_vnodes(options, 32),
         distkv_options_set_zone(options, c"cellar".as_ptr()),
         distkv_options_set_weight(options, 2.5),
+        distkv_options_set_memory_limit(options, 1 << 30),
+        distkv_options_set_log_budget(options, 2 << 30),
+        distkv_options_set_disk_reserve(options, 1 << 20),
+        distkv_options_set_snapshot_rate(options, 2 << 20),
+        distkv_options_set_compaction_rate(options, 3 << 20),
         distkv_options_set_timeout_ms(options, 1500),
     ] {
         assert_eq!(code(error), DISTKV_OK);
@@ -41,6 +46,11 @@ fn every_setting_arrives() {
     assert_eq!(config.founding.vnodes, Some(32));
     assert_eq!(config.zone.as_deref(), Some("cellar"));
     assert_eq!(config.weight, 2.5);
+    assert_eq!(config.storage.memory_limit, 1 << 30);
+    assert_eq!(config.storage.log_budget, 2 << 30);
+    assert_eq!(config.storage.disk_reserve, 1 << 20);
+    assert_eq!(config.storage.snapshot_rate, 2 << 20);
+    assert_eq!(config.storage.compaction_rate, 3 << 20);
     assert_eq!(config.start_timeout, Duration::from_millis(1500));
     config.validate().unwrap();
 
