@@ -235,6 +235,15 @@ impl Seat {
         exit
     }
 
+    /// The id of the process here.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap_or_else(|| panic!("nobody sits on {}", self.label)).pid()
+    }
+
     /// Whether a process is running here.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)

@@ -60,7 +60,6 @@ fn one_of_three_lives_on_with_a_log_that_cannot_be_synced_and_nothing_is_lost() 
 }
 
 #[test]
-#[ignore = "a failed log stays failed until the node is restarted"]
 fn one_of_three_is_whole_again_without_a_restart_once_its_log_can_be_synced() {
     let stage = Stage::new();
     let mut cluster = three(&stage);
@@ -92,7 +91,6 @@ fn one_of_three_is_whole_again_without_a_restart_once_its_log_can_be_synced() {
 }
 
 #[test]
-#[ignore = "a failed log stays failed until the node is restarted"]
 fn a_single_node_writes_again_without_a_restart_once_its_log_can_be_synced() {
     let stage = Stage::new();
     let mut cluster = Cluster::found(vec![stage.seat("alone").on_power()], &["--partitions=16"]);
@@ -121,7 +119,6 @@ fn a_single_node_writes_again_without_a_restart_once_its_log_can_be_synced() {
 }
 
 #[test]
-#[ignore = "a node whose replica of metadata cannot be run tries again without a pause"]
 fn a_node_that_cannot_write_its_log_says_so_in_few_words() {
     const WINDOW: Duration = Duration::from_secs(2);
     let stage = Stage::new();

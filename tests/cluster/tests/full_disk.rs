@@ -61,7 +61,6 @@ fn fill_until<T>(seat: &Seat, what: &str, mut given_up: impl FnMut() -> Result<T
 }
 
 #[test]
-#[ignore = "the log does not heal when there is space again, and clients see Internal"]
 fn a_single_node_reads_on_when_its_disk_is_full_and_writes_when_there_is_space() {
     let stage = Stage::new();
     let Some(volume) = volume(&stage) else { return };
@@ -95,7 +94,6 @@ fn a_single_node_reads_on_when_its_disk_is_full_and_writes_when_there_is_space()
 }
 
 #[test]
-#[ignore = "the log does not heal when there is space again, and clients see Internal"]
 fn one_of_three_hands_over_when_its_disk_is_full_and_is_whole_when_there_is_space() {
     let stage = Stage::new();
     let Some(volume) = volume(&stage) else { return };

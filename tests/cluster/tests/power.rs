@@ -140,7 +140,6 @@ fn a_single_node_whose_writes_are_torn_by_a_power_failure_loses_nothing() {
 }
 
 #[test]
-#[ignore = "the node does not sync the name of a data directory that it made"]
 fn a_directory_that_the_node_made_is_there_after_a_power_failure() {
     let stage = Stage::new();
     let mut seat = stage.seat("alone").on_power();
