@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use kvcore::api::{Bytes, CallOptions, Client, Error, Kind};
 use parking_lot::{Condvar, Mutex};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 use crate::patience::eventually;
 
@@ -265,7 +267,13 @@ impl Ledger {
     }
 }
 
-/// The value that belongs to a key.
+/// The value that belongs to a key: the key itself, as far as there is room, then noise that nothing can
+/// compress.
 fn value_of(key: &str, bytes: usize) -> Bytes {
-    key.bytes().cycle().take(bytes).collect()
+    let seed =
+        key.bytes().fold(0_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    let mut value = vec![0; bytes];
+    SmallRng::seed_from_u64(seed).fill_bytes(&mut value);
+    value.iter_mut().zip(key.bytes()).for_each(|(place, byte)| *place = byte);
+    value.into()
 }
