@@ -56,6 +56,9 @@ fn a_command_line_without_sense_is_a_usage_error() {
         vec!["get", "key", "--timeout", "0"],
         vec!["serve", "--partitions", "many"],
         vec!["serve", "--no-such-flag"],
+        vec!["serve", "--memory-limit", "plenty"],
+        vec!["verify"],
+        vec!["inspect"],
     ] {
         let ran = distkv(&line);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{line:?}: {ran:?}");
@@ -84,6 +87,11 @@ fn settings_out_of_range_are_named() {
         ("--replication-factor=0", &["replication_factor", "`0`", "1 to 9"]),
         ("--vnodes=5000", &["vnodes", "`5000`", "1 to 4096"]),
         ("--weight=0", &["weight", "`0`", "0.01 to 100"]),
+        ("--memory-limit=1MiB", &["`memory_limit`", "`1048576`", "least=`16777216`"]),
+        ("--log-budget=1MiB", &["`log_budget`", "`1048576`", "least=`67108864`"]),
+        ("--disk-reserve=1KiB", &["`disk_reserve`", "least=`1048576`"]),
+        ("--snapshot-rate=0", &["`snapshot_rate`", "`0`", "least=`1048576`"]),
+        ("--compaction-rate=64GiB", &["`compaction_rate`", "most=`17179869184`"]),
     ] {
         let dir = stage.path().join("untouched");
         let ran = distkv(&["serve", flag, "--data-dir", dir.to_str().unwrap()]);
@@ -160,6 +168,29 @@ fn a_directory_in_use_is_named_and_the_port_let_go() {
         (ready.node, ready.cluster),
         "a dead owner's lock is gone"
     );
+}
+
+#[test]
+fn only_the_directory_of_a_node_that_does_not_run_can_be_looked_into() {
+    let stage = Stage::new();
+    let mut seat = stage.seat("looked-into");
+    let dir = seat.data_dir.display().to_string();
+    for command in ["verify", "inspect"] {
+        distkv(&[command, &dir]).assert_refused("InvalidArgument", &["no such", &dir]);
+    }
+    seat.start();
+    for command in ["verify", "inspect"] {
+        distkv(&[command, &dir]).assert_refused("InvalidArgument", &["in use", &dir]);
+    }
+    seat.kill();
+    assert!(distkv(&["verify", &dir]).ok().ends_with("\nsound\n"));
+    assert!(distkv(&["inspect", &dir]).ok().contains("metadata"));
+    let empty = stage.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for command in ["verify", "inspect"] {
+        distkv(&[command, empty.to_str().unwrap()]).assert_refused("NotFound", &["empty"]);
+    }
+    assert_eq!(std::fs::read_dir(&empty).unwrap().count(), 0, "nothing was left behind");
 }
 
 #[test]

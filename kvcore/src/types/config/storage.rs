@@ -54,11 +54,11 @@ impl StorageConfig {
             ("log_budget", self.log_budget, 64 * MIB, 1024 * GIB),
             ("snapshot_rate", self.snapshot_rate, MIB, 4 * GIB - 1),
             ("compaction_rate", self.compaction_rate, MIB, 16 * GIB),
-            // A reserve is not a must.
-            ("disk_reserve", self.disk_reserve.max(MIB), MIB, 1024 * GIB),
+            ("disk_reserve", self.disk_reserve, MIB, 1024 * GIB),
         ];
         for (name, value, least, most) in all {
-            if value < least || value > most {
+            let without = name == "disk_reserve" && value == 0;
+            if !without && (value < least || value > most) {
                 return Err(Error::new(Kind::InvalidArgument, "storage setting out of range")
                     .with("setting", name)
                     .with("value", value)
@@ -95,6 +95,7 @@ mod tests {
         for bad in [
             StorageConfig { memory_limit: MIB, ..config.clone() },
             StorageConfig { log_budget: MIB, ..config.clone() },
+            StorageConfig { disk_reserve: 1, ..config.clone() },
             StorageConfig { disk_reserve: u64::MAX, ..config.clone() },
             StorageConfig { snapshot_rate: 4 * GIB, ..config.clone() },
             StorageConfig { compaction_rate: 0, ..config.clone() },
