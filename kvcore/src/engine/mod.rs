@@ -34,6 +34,8 @@ pub mod batch;
 mod conformance;
 #[cfg(test)]
 mod conformance_runs;
+#[cfg(test)]
+mod guarded;
 pub mod keys;
 pub mod memory;
 mod packed;
@@ -51,6 +53,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use batch::{Batch, Operation};
+#[cfg(test)]
+pub(crate) use guarded::Guarded;
 pub use memory::MemoryEngine;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{DiskEngine, RocksEngine, RocksOptions, StoppedEngine};

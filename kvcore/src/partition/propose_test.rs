@@ -1,7 +1,5 @@
 //! A partition in which nothing gets done, as it is without a majority: here the engine stands still.
 
-use std::ops::Range;
-use std::path::Path;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::*;
-use crate::engine::{Batch, Engine, Family, MemoryEngine, Ranges, Run, Runs, View};
+use crate::engine::{Engine, Guarded};
 use crate::partition::{Replica, ReplicaOptions};
 use crate::raft::{LogStore, MemoryLog, Staging};
 use crate::rpc::{Identity, Pool};
@@ -37,57 +35,6 @@ impl Clock for Fixed {
 impl Entropy for Fixed {
     fn next_u64(&self) -> u64 {
         7
-    }
-}
-
-/// An engine that can be made to stand still.
-#[derive(Debug)]
-struct Gated {
-    engine: MemoryEngine,
-    gate: Mutex<()>,
-}
-
-impl Engine for Gated {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        self.engine.get(family, key)
-    }
-
-    fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        self.engine.get_persisted(family, key)
-    }
-
-    fn write(&self, batch: &Batch) -> Result<()> {
-        let _passed = self.gate.lock();
-        self.engine.write(batch)
-    }
-
-    fn view(&self) -> Result<Arc<dyn View>> {
-        self.engine.view()
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.engine.flush()
-    }
-
-    fn failure(&self) -> Option<Error> {
-        self.engine.failure()
-    }
-
-    fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs {
-        self.engine.export(view, ranges, dir)
-    }
-
-    fn import(
-        &self,
-        ranges: &[(Family, Range<Vec<u8>>)],
-        runs: &[Run],
-        last: &Batch,
-    ) -> Result<()> {
-        self.engine.import(ranges, runs, last)
-    }
-
-    fn approximate_bytes(&self, family: Family, range: Range<Vec<u8>>) -> Result<u64> {
-        self.engine.approximate_bytes(family, range)
     }
 }
 
@@ -138,20 +85,22 @@ fn alive(rooms: &[Weak<()>]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_gives_up_takes_back_what_was_not_proposed_and_only_that() {
     let seam = Seam { clock: Arc::new(Fixed), entropy: Arc::new(Fixed) };
-    let engine = Arc::new(Gated { engine: MemoryEngine::new(1 << 30), gate: Mutex::new(()) });
+    let gate = Arc::new(Mutex::new(()));
+    let passes = gate.clone();
+    let engine = Arc::new(Guarded::by(move || {
+        drop(passes.lock());
+        Ok(())
+    }));
     let replica = leading(engine.clone(), seam.clone()).await;
     let proposer = Arc::new(Proposer::start(replica.group().clone(), seam));
     // Set up and applied; from here on the engine stands still.
     proposer.propose(command(1), Box::new(())).await.unwrap();
     let (open, opened) = std::sync::mpsc::channel::<()>();
     let (shut, is_shut) = oneshot::channel();
-    let keeper = std::thread::spawn({
-        let engine = engine.clone();
-        move || {
-            let _gate = engine.gate.lock();
-            shut.send(()).unwrap();
-            opened.recv().unwrap();
-        }
+    let keeper = std::thread::spawn(move || {
+        let _gate = gate.lock();
+        shut.send(()).unwrap();
+        opened.recv().unwrap();
     });
     is_shut.await.unwrap();
 

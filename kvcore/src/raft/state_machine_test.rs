@@ -1,10 +1,11 @@
 //! Crashes between the engine and the log, and a change of identity.
 
-use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use super::*;
-use crate::engine::{MemoryEngine, Ranges, Run, Runs};
+use crate::engine::{Guarded, MemoryEngine};
 use crate::raft::journal::{Journal, ship};
 use crate::types::PartitionId;
 
@@ -294,75 +295,25 @@ async fn a_snapshot_of_another_group_is_refused_and_changes_nothing() {
     assert_eq!(Journal::list(GROUP, engine.as_ref()), numbers(1..=3));
 }
 
-/// An engine that takes nothing for some time.
-#[derive(Debug)]
-struct Busy {
-    engine: MemoryEngine,
-    refusals: std::sync::atomic::AtomicUsize,
-    kind: Kind,
-}
-
-impl Engine for Busy {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        self.engine.get(family, key)
-    }
-
-    fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        self.engine.get_persisted(family, key)
-    }
-
-    fn write(&self, batch: &Batch) -> Result<()> {
-        use std::sync::atomic::Ordering::SeqCst;
-        let refuse = |left: usize| left.checked_sub(1);
-        match self.refusals.fetch_update(SeqCst, SeqCst, refuse) {
-            Ok(_) => Err(Error::new(self.kind, "not now")),
-            Err(_) => self.engine.write(batch),
-        }
-    }
-
-    fn view(&self) -> Result<Arc<dyn View>> {
-        self.engine.view()
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.engine.flush()
-    }
-
-    fn approximate_bytes(&self, family: Family, range: Range<Vec<u8>>) -> Result<u64> {
-        self.engine.approximate_bytes(family, range)
-    }
-
-    fn failure(&self) -> Option<Error> {
-        None
-    }
-
-    fn reopen(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs {
-        self.engine.export(view, ranges, dir)
-    }
-
-    fn import(
-        &self,
-        ranges: &[(Family, Range<Vec<u8>>)],
-        runs: &[Run],
-        last: &Batch,
-    ) -> Result<()> {
-        self.engine.import(ranges, runs, last)
-    }
+/// An engine that refuses so many writes, and the number of those that are left.
+fn busy(kind: Kind) -> (Arc<dyn Engine>, Arc<AtomicUsize>) {
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let left = refusals.clone();
+    let guarded =
+        Guarded::by(move || match left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Err(Error::new(kind, "not now")),
+            Err(_) => Ok(()),
+        });
+    (Arc::new(guarded), refusals)
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_an_engine_cannot_take_now_it_takes_later() {
     for kind in [Kind::StorageFull, Kind::Overloaded] {
-        let busy = Busy { engine: MemoryEngine::new(1 << 20), refusals: Default::default(), kind };
-        let busy = Arc::new(busy);
-        let engine: Arc<dyn Engine> = busy.clone();
+        let (engine, refusals) = busy(kind);
         let mut machine = open(7, &engine);
         apply(&mut machine, 1..=2).await;
-        busy.refusals.store(1000, std::sync::atomic::Ordering::SeqCst);
+        refusals.store(1000, SeqCst);
         apply(&mut machine, 3..=4).await;
         assert_eq!(Journal::list(GROUP, engine.as_ref()), numbers(1..=4));
         assert!(machine.parts.fault.damage().is_none());
@@ -371,14 +322,11 @@ async fn what_an_engine_cannot_take_now_it_takes_later() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_an_engine_can_be_stopped() {
-    let refusals = std::sync::atomic::AtomicUsize::new(0);
-    let busy = Busy { engine: MemoryEngine::new(1 << 20), refusals, kind: Kind::StorageFull };
-    let busy = Arc::new(busy);
-    let engine: Arc<dyn Engine> = busy.clone();
+    let (engine, refusals) = busy(Kind::StorageFull);
     let (stop, stopped) = watch::channel(false);
     let mut machine = open(7, &engine);
     machine.parts.stop = stopped;
-    busy.refusals.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);
+    refusals.store(usize::MAX, SeqCst);
     let payload = EntryPayload::Normal(Payload(Bytes::from_static(b"1")));
     let entry = Ok((LogEntry { log_id: log_id(position_of(1)), payload }, None));
     let applied = machine.apply(futures::stream::iter([entry]));
