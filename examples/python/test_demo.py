@@ -243,6 +243,8 @@ class Client(Store):
             moves=0,
             under_replicated=0,
             durable=True,
+            damaged=0,
+            full=False,
         )
 
 

@@ -118,6 +118,11 @@ def test_a_timeout_of_the_wrong_type(db: distkv.Client) -> None:
         ("vnodes", 0, "setting=`vnodes` value=`0`"),
         ("weight", 0.0, "weight out of range"),
         ("weight", float("nan"), "weight out of range"),
+        ("memory_limit", 1 << 20, "setting=`memory_limit` value=`1048576` least=`16777216`"),
+        ("log_budget", -1, "setting=`log_budget` value=`-1`"),
+        ("disk_reserve", 1, "setting=`disk_reserve` value=`1`"),
+        ("snapshot_rate", 0, "setting=`snapshot_rate` value=`0`"),
+        ("compaction_rate", 1 << 40, "setting=`compaction_rate` value=`1099511627776`"),
     ],
 )
 def test_an_option_out_of_range(option: str, value: Any, named: str) -> None:

@@ -78,6 +78,21 @@ def test_open_keeps_what_it_is_given(tmp_path: Path) -> None:
         assert db.get("k") == b"v"
 
 
+def test_a_node_in_memory_keeps_to_its_limit() -> None:
+    limit, value = 16 << 20, bytes(1 << 20)
+    with distkv.Node(memory_limit=limit) as node, node.client() as client:
+        held = 0
+        with pytest.raises(distkv.OverloadedError, match="memory is full"):
+            for held in range(2 * limit // len(value)):  # noqa: B007
+                client.put(str(held), value)
+        assert limit // len(value) - 1 <= held <= limit // len(value)
+        assert client.get("0") == value  # reads go on
+        for number in range(held):
+            client.delete(str(number))
+        assert client.put("again", value) > 0
+        assert (node.status().full, node.status().damaged) == (False, 0)
+
+
 def test_a_closed_node_lets_go_of_its_port() -> None:
     with distkv.Node() as node:
         address = node.address
