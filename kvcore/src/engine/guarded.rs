@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Batch, Engine, Family, MemoryEngine, Ranges, Run, Runs, View};
-use crate::types::{Error, Result};
+use crate::types::{Error, Kind, Result};
 
 /// A memory engine that asks before every write.
 pub(crate) struct Guarded {
@@ -51,7 +51,8 @@ impl Engine for Guarded {
     }
 
     fn failure(&self) -> Option<Error> {
-        self.engine.failure()
+        let refused = (self.guard)().err();
+        refused.filter(|error| matches!(error.kind(), Kind::Corruption | Kind::Internal))
     }
 
     fn export(&self, view: Arc<dyn View>, ranges: Ranges, dir: &Path) -> Runs {

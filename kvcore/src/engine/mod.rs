@@ -150,9 +150,10 @@ pub trait Engine: Send + Sync + Debug + 'static {
     }
 
     /// Rids the engine of what is damaged: what can be read of each of these groups of ranges is kept,
-    /// groups that cannot be read as a whole and everything else are dropped. `damaged` is called for each
-    /// such group, by its number, before anything is dropped; if it fails nothing is. Nobody may be
-    /// using the engine, as for [`reopen`](Engine::reopen). An engine in memory has nothing to do.
+    /// groups that cannot be read as a whole (damaged, or refused by the disk) and everything else are
+    /// dropped. `damaged` is called for each such group, by its number, before anything is dropped; if it
+    /// fails nothing is. Nobody may be using the engine, as for [`reopen`](Engine::reopen). An engine in
+    /// memory has nothing to do.
     ///
     /// # Errors
     /// Those of `damaged`; `StorageFull`: a second copy of the state is made; else as

@@ -70,7 +70,7 @@ impl Metadata {
     }
 
     /// Starts the replica anew, on that log, if it has stopped: by itself, as after a failed disk, or so
-    /// that its disk could be opened anew.
+    /// that its disk could be opened anew. Also if its disk has refused to read.
     ///
     /// # Errors
     /// `Corruption` if it stopped because what it has stored is damaged: it has forgotten what it
@@ -81,7 +81,7 @@ impl Metadata {
             stopped.stop().await;
             return Err(damage);
         }
-        if stopped.health().running {
+        if stopped.health().running && stopped.unreadable().is_none() {
             return Ok(());
         }
         stopped.stop().await;

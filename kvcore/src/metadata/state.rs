@@ -290,8 +290,15 @@ impl State {
             // It was replaced before; the answer was lost.
             return Decision::Done;
         };
-        if assignment.replicas.len() < 2 {
-            return refused(Kind::InvalidArgument, "no other replica has what is lost");
+        match assignment.replicas.len() {
+            0 | 1 => {
+                return refused(Kind::InvalidArgument, "no other replica has what is lost");
+            }
+            // The change could never be agreed on, and what is left of the damaged one would be deleted.
+            2 => {
+                return refused(Kind::InvalidArgument, "the only other replica is no majority");
+            }
+            _ => {}
         }
         let (remove, node) = (Some(*leaving), leaving.node);
         let add = Some(Replica { id: self.issue(), node });

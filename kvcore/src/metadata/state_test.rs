@@ -192,26 +192,38 @@ fn preference_follows_the_replica() {
     assert_eq!(state.table.assignment(P).unwrap().preferred, Some(NodeId(2)));
 }
 
+/// A node joins, and gets a replica of the partition.
+fn add(state: &mut State, node: u64) {
+    join(state, node);
+    state.change(Change::BeginMove { partition: P, add: Some(NodeId(node)), remove: None });
+    let step = state.moves[&P];
+    state.change(Change::CommitMove { partition: P, step });
+}
+
+/// Three replicas of the partition, on nodes 1, 2 and 3.
+fn tripled() -> State {
+    let mut state = doubled();
+    add(&mut state, 3);
+    state
+}
+
 /// Two replicas of the partition, on nodes 1 and 2.
 fn doubled() -> State {
     let mut state = founded();
-    join(&mut state, 2);
-    state.change(Change::BeginMove { partition: P, add: Some(NodeId(2)), remove: None });
-    let step = state.moves[&P];
-    state.change(Change::CommitMove { partition: P, step });
+    add(&mut state, 2);
     state
 }
 
 #[test]
 fn a_damaged_replica_is_replaced_on_its_node_under_a_new_id() {
-    let mut state = doubled();
+    let mut state = tripled();
     let damaged = state.hosted(P, NodeId(2)).unwrap();
     let replace = |replica| Change::Replace { partition: P, replica };
     assert_eq!(state.change(replace(damaged)), Decision::Done);
     let coming = state.hosted(P, NodeId(2)).unwrap();
     assert_ne!(coming, damaged);
     assert!(state.retired(P, NodeId(2), damaged), "its log and state go at once");
-    assert_eq!(state.destined(P).len(), 2);
+    assert_eq!(state.destined(P).len(), 3);
     assert!(is_refused(state.change(replace(damaged)), Kind::Unavailable));
     // There is no way back to it, and one that is damaged in its turn is replaced again.
     let step = state.moves[&P];
@@ -223,7 +235,7 @@ fn a_damaged_replica_is_replaced_on_its_node_under_a_new_id() {
     assert!(step.add.is_some_and(|add| add.id != coming && add.node == NodeId(2)));
     assert_eq!(state.change(Change::CommitMove { partition: P, step }), Decision::Done);
     let placed = &state.table.assignment(P).unwrap().replicas;
-    assert_eq!(placed.len(), 2);
+    assert_eq!(placed.len(), 3);
     assert!(placed.iter().all(|replica| replica.id != damaged && replica.id != coming));
     // Asked again, since the answer was lost.
     let after = state.clone();
@@ -232,11 +244,12 @@ fn a_damaged_replica_is_replaced_on_its_node_under_a_new_id() {
 }
 
 #[test]
-fn the_last_replica_is_not_replaced_by_nothing() {
-    let mut state = founded();
-    let only = state.hosted(P, NodeId(1)).unwrap();
-    let before = state.clone();
-    let replace = Change::Replace { partition: P, replica: only };
-    assert!(is_refused(state.change(replace), Kind::InvalidArgument));
-    assert_eq!(state, before);
+fn what_too_few_others_have_is_not_thrown_away() {
+    for mut state in [founded(), doubled()] {
+        let damaged = state.hosted(P, NodeId(1)).unwrap();
+        let before = state.clone();
+        let replace = Change::Replace { partition: P, replica: damaged };
+        assert!(is_refused(state.change(replace), Kind::InvalidArgument));
+        assert_eq!(state, before);
+    }
 }

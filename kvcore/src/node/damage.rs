@@ -7,18 +7,37 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use crate::types::{Error, Kind, PartitionId, ReplicaId, Result};
+use crate::types::{Error, GroupId, Kind, PartitionId, ReplicaId, Result};
 
 /// The folder of the notes.
 pub(super) const DAMAGED: &str = "damaged";
+
+/// So many times the disk may refuse to read a replica's log or state before it counts as damaged: one that
+/// could not be reached for a moment is no reason to give up what is on it.
+const DOUBTS: u32 = 3;
+/// Refusals that follow each other sooner are one.
+const APART: Duration = Duration::from_secs(10);
+/// One that is so long ago is forgotten.
+const LONG_AGO: Duration = Duration::from_secs(3600);
 
 /// What is known to be damaged. Thread-safe.
 pub(super) struct Damage {
     dir: Option<PathBuf>,
     known: Mutex<BTreeMap<PartitionId, ReplicaId>>,
+    doubts: Mutex<BTreeMap<PartitionId, Doubts>>,
+}
+
+/// How often the disk has refused to read what a replica has, and when it last did.
+#[derive(Clone, Copy)]
+struct Doubts {
+    replica: ReplicaId,
+    count: u32,
+    last: Instant,
 }
 
 impl Damage {
@@ -34,7 +53,22 @@ impl Damage {
             }
             _ => BTreeMap::new(),
         };
-        Ok(Damage { dir, known: Mutex::new(known) })
+        Ok(Damage { dir, known: Mutex::new(known), doubts: Mutex::default() })
+    }
+
+    /// The disk has refused to read what a replica has: whether that has happened often enough by now to
+    /// take it for damaged.
+    pub(super) fn doubt(&self, partition: PartitionId, replica: ReplicaId, now: Instant) -> bool {
+        let mut all = self.doubts.lock();
+        let first = Doubts { replica, count: 1, last: now };
+        let doubts = all.entry(partition).or_insert(first);
+        let since = now.saturating_duration_since(doubts.last);
+        if doubts.replica != replica || since > LONG_AGO {
+            *doubts = first;
+        } else if since >= APART {
+            *doubts = Doubts { replica, count: doubts.count + 1, last: now };
+        }
+        doubts.count >= DOUBTS
     }
 
     /// Notes, durably, that a replica is damaged. Blocks.
@@ -55,6 +89,21 @@ impl Damage {
         written().map_err(|error| Error::from(error).with("directory", dir.display()))
     }
 
+    /// Notes what was found when the state was looked through. Blocks.
+    ///
+    /// # Errors
+    /// The damage itself, if it is the metadata group's: without the map the node is nothing. Else as
+    /// [`note`](Damage::note).
+    pub(super) fn salvaged(&self, group: GroupId, replica: ReplicaId, damage: Error) -> Result<()> {
+        match group {
+            GroupId::Partition(partition) => {
+                tracing::error!(%partition, %replica, error = %damage, "replica is damaged");
+                self.note(partition, replica)
+            }
+            GroupId::Metadata => Err(damage),
+        }
+    }
+
     /// The replica of that partition that is damaged, if one is.
     pub(super) fn of(&self, partition: PartitionId) -> Option<ReplicaId> {
         self.known.lock().get(&partition).copied()
@@ -68,7 +117,7 @@ impl Damage {
     /// Forgets a replica that has been replaced. Blocks.
     ///
     /// # Errors
-    /// `Internal`; it is forgotten all the same.
+    /// `Internal`; it is forgotten all the same, until the next start.
     pub(super) fn forget(&self, partition: PartitionId) -> Result<()> {
         let Some(replica) = self.known.lock().remove(&partition) else { return Ok(()) };
         let Some(dir) = &self.dir else { return Ok(()) };
@@ -77,7 +126,7 @@ impl Damage {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::from(error).with("file", path.display()))
             }
-            _ => Ok(()),
+            _ => sync(dir).map_err(|error| Error::from(error).with("directory", dir.display())),
         }
     }
 }
@@ -132,5 +181,22 @@ mod tests {
         let memory = Damage::load(None).unwrap();
         memory.note(P, ReplicaId(30)).unwrap();
         assert_eq!(memory.of(P), Some(ReplicaId(30)));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_for_a_moment_is_no_damage() {
+        let damage = Damage::load(None).unwrap();
+        let (one, other) = (ReplicaId(30), ReplicaId(31));
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            assert!(!damage.doubt(P, one, now), "at the same time");
+        }
+        now += APART;
+        assert!(!damage.doubt(P, one, now));
+        assert!(!damage.doubt(PartitionId(8), one, now), "another partition");
+        assert!(damage.doubt(P, one, now + APART), "again and again");
+        assert!(!damage.doubt(P, other, now + APART), "its successor");
+        assert!(!damage.doubt(P, other, now + APART * 2));
+        assert!(!damage.doubt(P, other, now + APART * 3 + LONG_AGO), "long ago");
     }
 }

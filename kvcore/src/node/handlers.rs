@@ -144,7 +144,7 @@ fn replicate(core: &Core, request: request::Body) -> Result<Answer> {
             .with("group", group)
             .with("replica", to)
     };
-    if core.space.level() == Level::Out && adds(&request) {
+    if core.storage.log_is_full() && !fits(core, &request) {
         return Err(Error::new(Kind::StorageFull, "the disk of the replica's node is full")
             .with("group", group));
     }
@@ -166,12 +166,17 @@ fn replicate(core: &Core, request: request::Body) -> Result<Answer> {
     }
 }
 
-/// Whether a message between replicas takes up room on the disk.
-fn adds(request: &request::Body) -> bool {
+/// Whether what a message between replicas brings still fits into a log that gets no more segments. What was
+/// under way when it got full does as a rule, and without it no new leader could be confirmed. Nor could
+/// it without its first entry, which is empty.
+fn fits(core: &Core, request: &request::Body) -> bool {
     match request {
-        request::Body::Append(append) => !append.entries.is_empty(),
-        request::Body::SnapshotChunk(_) => true,
-        _ => false,
+        request::Body::Append(append) => {
+            let bytes: usize = append.entries.iter().map(|entry| entry.payload.len()).sum();
+            bytes == 0 || bytes as u64 <= core.storage.log_left()
+        }
+        request::Body::SnapshotChunk(_) => false,
+        _ => true,
     }
 }
 
@@ -267,9 +272,10 @@ async fn perform(
     convert::executed(outcome, core.state().epoch())
 }
 
-/// A read that came upon damage: the replica stops, and another one leads, if there is one.
+/// A read that came upon damage, or that the disk refused: the replica stops, and another one leads, if
+/// there is one.
 fn damaged(core: &Core, replica: &Replica, error: Error) -> Error {
-    if error.kind() != Kind::Corruption {
+    if error.kind() != Kind::Corruption && !error.is_unreadable() {
         return error;
     }
     core.host.raise_alarm();

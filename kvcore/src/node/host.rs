@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::damage::Damage;
 use super::storage::Storage;
@@ -27,7 +28,7 @@ pub(super) struct Host {
     pool: Pool,
     storage: Arc<Storage>,
     seam: Seam,
-    damage: Damage,
+    damage: Arc<Damage>,
     alarm: Notify,
     replicas: RwLock<BTreeMap<PartitionId, Arc<Replica>>>,
 }
@@ -39,7 +40,7 @@ impl Host {
         pool: Pool,
         storage: Arc<Storage>,
         seam: Seam,
-        damage: Damage,
+        damage: Arc<Damage>,
     ) -> Host {
         let (alarm, replicas) = (Notify::new(), RwLock::default());
         Host { node, config, pool, storage, seam, damage, alarm, replicas }
@@ -92,11 +93,15 @@ impl Host {
         wanted: Option<ReplicaId>,
     ) -> Result<()> {
         if let Some(running) = self.replica(partition) {
-            let damage = running.group().damage();
+            let group = running.group();
+            let (damage, unreadable) = (group.damage(), group.unreadable());
             if let Some(damage) = &damage {
-                self.found_damaged(partition, running.id(), damage).await;
+                self.found_damaged(partition, running.id(), damage);
+            } else if let Some(refusal) = &unreadable {
+                self.found_unreadable(partition, running.id(), refusal);
             }
-            let healthy = running.group().health().running && damage.is_none();
+            let sound = damage.is_none() && unreadable.is_none();
+            let healthy = group.health().running && sound;
             if wanted == Some(running.id()) && healthy {
                 return Ok(());
             }
@@ -107,17 +112,27 @@ impl Host {
             }
         }
         if let Some(damaged) = self.damage.of(partition) {
-            if wanted == Some(damaged) {
+            // A map of before it was placed here says nothing of it.
+            if wanted == Some(damaged) || !state.retired(partition, self.node, damaged) {
                 return Ok(());
             }
-            // Another one has its place: its own log and state go before that one begins.
-            self.erase(partition, damaged).await?;
+            // Another one has its place: its own log and state go before that one begins. But the note may
+            // have outlived both, and the state be the other one's by now.
+            match self.storage.owner(GroupId::Partition(partition)) {
+                Ok(owner) if owner != Some(damaged) => {
+                    let tag = Tag { group: GroupId::Partition(partition), replica: damaged };
+                    self.storage.forget(tag).await?;
+                }
+                // Whose it is may be what is damaged.
+                _ => self.erase(partition, damaged).await?,
+            }
             self.damage.forget(partition)?;
         }
         let Some(replica) = wanted else { return Ok(()) };
         let started = match self.start(partition, replica).await {
-            Err(error) if error.kind() == Kind::Corruption => {
-                self.found_damaged(partition, replica, &error).await;
+            // What the whole engine has failed with is no damage to this one.
+            Err(error) if error.kind() == Kind::Corruption && self.storage.failure().is_none() => {
+                self.found_damaged(partition, replica, &error);
                 return Ok(());
             }
             started => started?,
@@ -134,7 +149,16 @@ impl Host {
         Ok(())
     }
 
-    async fn found_damaged(&self, partition: PartitionId, replica: ReplicaId, damage: &Error) {
+    /// A disk that refuses to read may do so for a moment only; so the replica is stopped and started
+    /// again, and taken for damaged when that does not help.
+    fn found_unreadable(&self, partition: PartitionId, replica: ReplicaId, refusal: &Error) {
+        tracing::error!(%partition, %replica, error = %refusal, "a replica cannot be read");
+        if self.damage.doubt(partition, replica, Instant::now()) {
+            self.found_damaged(partition, replica, refusal);
+        }
+    }
+
+    fn found_damaged(&self, partition: PartitionId, replica: ReplicaId, damage: &Error) {
         tracing::error!(%partition, %replica, error = %damage, "replica is damaged");
         if let Err(error) = self.damage.note(partition, replica) {
             tracing::error!(%partition, %replica, %error, "the damage cannot be noted");
@@ -160,6 +184,7 @@ impl Host {
     /// Deletes what a replica that has left kept here.
     async fn erase(&self, partition: PartitionId, replica: ReplicaId) -> Result<()> {
         let group = GroupId::Partition(partition);
+        let hold = self.storage.staging().hold(group)?;
         let mut batch = Batch::default();
         batch.delete_range(Family::Data, keys::data_range(group));
         batch.delete_range(Family::Meta, keys::meta_range(group));
@@ -168,23 +193,28 @@ impl Host {
         let engine = self.storage.engine();
         let erased = tokio::task::spawn_blocking(move || {
             engine.write_waiting(&batch, ERASE)?;
-            engine.flush()
+            engine.flush()?;
+            Ok::<_, Error>(hold)
         });
-        erased
+        let hold = erased
             .await
             .map_err(|error| Error::internal("erasing was interrupted").because(error))??;
-        self.storage.forget(Tag { group, replica }).await
+        self.storage.forget(Tag { group, replica }).await?;
+        drop(hold);
+        Ok(())
     }
 
-    /// Deletes what is left of replicas that left while this node was down. Called once, before any
-    /// replica runs.
+    /// Deletes what is left of replicas that left while this node was down, or when it could not be
+    /// deleted.
     ///
     /// # Errors
-    /// As the log's writer and the engine: `StorageFull`, `Internal`.
+    /// As the log's writer and the engine: `StorageFull`, `Internal`; `Unavailable` while one of them is
+    /// still at work.
     pub(super) async fn clear(&self, state: &State) -> Result<()> {
         for tag in self.storage.tags() {
             let GroupId::Partition(partition) = tag.group else { continue };
-            if !state.retired(partition, self.node, tag.replica) {
+            let running = self.replica(partition).is_some_and(|r| r.id() == tag.replica);
+            if running || !state.retired(partition, self.node, tag.replica) {
                 continue;
             }
             tracing::info!(%partition, replica = %tag.replica, "deleting what a replica left behind");

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::core::Core;
 use super::storage::Storage;
+use crate::types::config::StorageConfig;
 use crate::types::{Error, Kind, Result};
 
 /// How often the room is looked at.
@@ -72,12 +73,22 @@ impl Space {
 pub(super) struct Keeper {
     reserve: Option<Reserve>,
     level: watch::Sender<Level>,
+    /// Whether the file system did not say how much room there is when it was last asked.
+    silent: bool,
 }
 
 /// What is held back.
 struct Reserve {
     path: PathBuf,
     wanted: u64,
+}
+
+/// Gives back what is held back for a data directory, if its disk is too full to open what is there.
+///
+/// # Errors
+/// `Internal` if the file system does not say how large it is.
+pub(super) fn make_room(dir: &Path, config: &StorageConfig) -> Result<()> {
+    Reserve::of(dir, config)?.look_before_opening()
 }
 
 impl Keeper {
@@ -88,14 +99,10 @@ impl Keeper {
     pub(super) fn new(storage: &Storage) -> Result<(Keeper, Space)> {
         let reserve = match storage.directory() {
             None => None,
-            Some(dir) => {
-                let (_, size) = room(dir)?;
-                let wanted = storage.config().disk_reserve.min(size / SHARE);
-                Some(Reserve { path: dir.join(RESERVE), wanted })
-            }
+            Some(dir) => Some(Reserve::of(dir, storage.config())?),
         };
         let (sender, level) = watch::channel(Level::Plenty);
-        let mut keeper = Keeper { reserve, level: sender };
+        let mut keeper = Keeper { reserve, level: sender, silent: false };
         keeper.look(false);
         Ok((keeper, Space { level }))
     }
@@ -107,10 +114,13 @@ impl Keeper {
             Ok(level) if log_is_full => level.max(Level::Out),
             Ok(level) => level,
             Err(error) => {
-                tracing::warn!(%error, "the room on the disk is not known");
+                if !std::mem::replace(&mut self.silent, true) {
+                    tracing::warn!(%error, "the room on the disk is not known");
+                }
                 return;
             }
         };
+        self.silent = false;
         self.level.send_if_modified(|known| {
             let changed = *known != level;
             if changed && level == Level::Plenty {
@@ -125,6 +135,16 @@ impl Keeper {
 }
 
 impl Reserve {
+    fn of(dir: &Path, config: &StorageConfig) -> Result<Reserve> {
+        let (_, size) = room(dir)?;
+        Ok(Reserve { path: dir.join(RESERVE), wanted: config.disk_reserve.min(size / SHARE) })
+    }
+
+    fn look_before_opening(&self) -> Result<()> {
+        let (free, _) = room(self.path.parent().unwrap_or(Path::new(".")))?;
+        if free > self.wanted / LOW { Ok(()) } else { release(&self.path) }
+    }
+
     fn look(&self) -> Result<Level> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         let (free, _) = room(dir)?;

@@ -47,7 +47,8 @@ fn without_a_reserve_the_room_is_watched_all_the_same() {
 fn a_full_log_is_worse_than_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, level) = watch::channel(Level::Plenty);
-    let mut keeper = Keeper { reserve: Some(reserve(dir.path(), MIB)), level: sender };
+    let mut keeper =
+        Keeper { reserve: Some(reserve(dir.path(), MIB)), level: sender, silent: false };
     let space = Space { level };
     space.admit(false).unwrap();
     keeper.look(true);

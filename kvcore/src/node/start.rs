@@ -135,6 +135,10 @@ impl Node {
         handlers.0.close();
         // The links before the replicas, so that nothing is asked of a replica that is stopping.
         core.pool.close().await;
+        if core.storage.log_is_full() {
+            // Nobody waits for room any more: they would not stop before there is some.
+            core.storage.end_log();
+        }
         core.host.stop().await;
         core.metadata.stop().await;
         let storage = core.storage.clone();
@@ -238,9 +242,13 @@ impl Ground {
     async fn open(&self) -> Result<Storage> {
         let path = self.directory.as_ref().map(|directory| directory.path().to_owned());
         let (config, seed) = (self.config.storage.clone(), self.seam.entropy.next_u64());
-        let opened =
-            tokio::task::spawn_blocking(move || Storage::open(path.as_deref(), &config, seed))
-                .await;
+        let opened = tokio::task::spawn_blocking(move || {
+            if let Some(path) = &path {
+                space::make_room(path, &config)?;
+            }
+            Storage::open(path.as_deref(), &config, seed)
+        })
+        .await;
         opened.map_err(|error| Error::internal("opening was interrupted").because(error))?
     }
 
@@ -294,21 +302,34 @@ impl Ground {
         Ok(place)
     }
 
-    /// Starts the metadata replica and the tasks.
-    async fn run(&self, place: &Place, storage: Arc<Storage>) -> Result<(Arc<Core>, JoinSet<()>)> {
-        let node = self.identity.node;
-        let damage = Damage::load(storage.directory())?;
-        // What is held back is given back before anything needs it.
-        let (keeper, space) = space::Keeper::new(&storage)?;
-        let metadata = Metadata::start(MetadataOptions {
+    async fn metadata(&self, place: &Place, storage: &Storage) -> Result<Metadata> {
+        let tag = Tag { group: GroupId::Metadata, replica: place.metadata };
+        Metadata::start(MetadataOptions {
             replica: place.metadata,
-            log: storage.log(Tag { group: GroupId::Metadata, replica: place.metadata })?,
+            log: storage.log(tag)?,
             engine: storage.engine(),
             pool: self.pool.clone(),
             staging: storage.staging(),
             timers: self.config.timers.clone(),
         })
-        .await?;
+        .await
+    }
+
+    /// Starts the metadata replica and the tasks.
+    async fn run(&self, place: &Place, storage: Arc<Storage>) -> Result<(Arc<Core>, JoinSet<()>)> {
+        let node = self.identity.node;
+        let damage = Arc::new(Damage::load(storage.directory())?);
+        // What is held back is given back before anything needs it.
+        let (keeper, space) = space::Keeper::new(&storage)?;
+        let metadata = match self.metadata(place, &storage).await {
+            // What was opened failed at once, as when merging comes upon a damaged file.
+            Err(error) if storage.failure().is_some() => {
+                tracing::error!(%error, "the disk failed: opening what is on it anew");
+                mend(&storage, &damage).await?;
+                self.metadata(place, &storage).await?
+            }
+            started => started?,
+        };
         let host = Host::new(
             node,
             self.config.clone(),
@@ -346,6 +367,15 @@ impl Ground {
         tasks.spawn(succession::run(core.clone()));
         Ok((core, tasks))
     }
+}
+
+/// Opens anew what has failed, before anything runs on it.
+async fn mend(storage: &Arc<Storage>, damage: &Arc<Damage>) -> Result<()> {
+    let (storage, damage) = (storage.clone(), damage.clone());
+    let mended = tokio::task::spawn_blocking(move || {
+        storage.reopen(|group, replica, error| damage.salvaged(group, replica, error))
+    });
+    mended.await.map_err(|error| Error::internal("opening was interrupted").because(error))?
 }
 
 async fn close(storage: Arc<Storage>) -> Result<()> {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -19,6 +20,10 @@ pub(super) const LOG: &str = "log";
 pub(super) const STATE: &str = "state";
 pub(super) const SNAPSHOTS: &str = "snapshots";
 const LOCK: &str = "LOCK";
+/// A full log keeps one in so many bytes of a segment free of entries.
+const RESERVED: u64 = 8;
+/// A state that fails again so soon after it was opened anew is looked through.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// A data directory that no other process uses as long as this lives.
 pub(super) struct Directory {
@@ -117,6 +122,8 @@ pub(super) struct Storage {
     logs: RwLock<Logs>,
     engine: Arc<dyn Engine>,
     staging: Staging,
+    /// When the state was last opened anew.
+    reopened: Mutex<Option<Instant>>,
 }
 
 enum Logs {
@@ -142,6 +149,8 @@ impl Storage {
             Some(dir) => {
                 let engine = open_state(&dir.join(STATE), config)?;
                 let wal = Wal::open(&dir.join(LOG), wal_options(config))?;
+                // Before the node is a member of anything: see `check`.
+                wal.establish()?;
                 (Logs::Disk(wal), engine)
             }
         };
@@ -153,6 +162,7 @@ impl Storage {
             logs: RwLock::new(logs),
             engine,
             staging,
+            reopened: Mutex::default(),
         })
     }
 
@@ -190,6 +200,16 @@ impl Storage {
                 )
                 .with("missing", path.display()));
             }
+        }
+        // The folder may be there although what was in it is not: it may be where another file system was
+        // to be mounted.
+        let log = directory.path().join(LOG);
+        if !wal::is_established(&log)? {
+            return Err(Error::new(
+                Kind::Corruption,
+                "the data directory has lost its log; remove all of it to join as a new node",
+            )
+            .with("empty", log.display()));
         }
         Ok(())
     }
@@ -234,9 +254,12 @@ impl Storage {
     /// agreed on every replica must take it.
     ///
     /// # Errors
-    /// `Overloaded`.
+    /// `StorageFull`, `Overloaded`.
     pub(super) fn admit(&self) -> Result<()> {
         match &*self.logs.read() {
+            Logs::Disk(wal) if wal.is_full() => {
+                Err(Error::new(Kind::StorageFull, "the disk of the partition's leader is full"))
+            }
             Logs::Disk(wal) if wal.pressure() => {
                 Err(Error::new(Kind::Overloaded, "the node's log has too much to write"))
             }
@@ -252,6 +275,24 @@ impl Storage {
     /// Whether the log has no room for its next segment.
     pub(super) fn log_is_full(&self) -> bool {
         matches!(&*self.logs.read(), Logs::Disk(wal) if wal.is_full())
+    }
+
+    /// What entries may still take, in bytes, of a log that gets no more segments: some is left to votes and
+    /// to what makes room.
+    pub(super) fn log_left(&self) -> u64 {
+        match &*self.logs.read() {
+            Logs::Disk(wal) => wal.left().saturating_sub(self.config.log_segment() / RESERVED),
+            Logs::Memory { .. } => u64::MAX,
+        }
+    }
+
+    /// Whose state is stored of a group, if there is one.
+    ///
+    /// # Errors
+    /// `Corruption`, `Internal`.
+    pub(super) fn owner(&self, group: GroupId) -> Result<Option<ReplicaId>> {
+        let owner = self.engine.get(Family::Meta, &keys::replica(group))?;
+        owner.as_deref().map(parse_owner).transpose()
     }
 
     /// What all logs together take.
@@ -290,8 +331,10 @@ impl Storage {
         &self,
         mut damaged: impl FnMut(GroupId, ReplicaId, Error) -> Result<()>,
     ) -> Result<()> {
+        // A sector that cannot be read makes it fail again as soon as it is merged.
+        let again = self.reopened.lock().is_some_and(|when| when.elapsed() < AGAIN);
         match self.engine.failure() {
-            Some(failure) if failure.kind() == Kind::Corruption => {
+            Some(failure) if failure.kind() == Kind::Corruption || again => {
                 let stored = keys::replicas(self.engine.view()?.as_ref())?;
                 let parts = |(group, _): &(GroupId, _)| {
                     vec![
@@ -305,7 +348,10 @@ impl Storage {
                     None => Err(Error::internal("a group was salvaged that was not asked for")),
                 })?;
             }
-            Some(_) => self.engine.reopen()?,
+            Some(_) => {
+                self.engine.reopen()?;
+                *self.reopened.lock() = Some(Instant::now());
+            }
             None => {}
         }
         let failed = match &*self.logs.read() {
@@ -319,6 +365,13 @@ impl Storage {
         let opened = Wal::open(&dir.join(LOG), wal_options(&self.config))?;
         *self.logs.write() = Logs::Disk(opened);
         Ok(())
+    }
+
+    /// Ends the log although it has no room for what waits; [`close`](Storage::close) says so.
+    pub(super) fn end_log(&self) {
+        if let Logs::Disk(wal) = &*self.logs.read() {
+            wal.end();
+        }
     }
 
     /// Puts everything on disk and closes the log. Blocks.
@@ -388,6 +441,11 @@ mod tests {
         assert_eq!(error.kind(), Kind::Corruption);
         assert!(error.message().contains("state"));
         fs::create_dir(dir.path().join(STATE)).unwrap();
+        let error = Storage::check(&held).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corruption, "an empty log is none");
+        assert!(error.message().contains("lost its log"), "{error}");
+        fs::remove_dir(dir.path().join(STATE)).unwrap();
+        drop(Storage::open(Some(dir.path()), &StorageConfig::default(), 1).unwrap());
         Storage::check(&held).unwrap();
     }
 

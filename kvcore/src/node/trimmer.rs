@@ -28,19 +28,28 @@ pub(super) async fn run(core: Arc<Core>) {
     let durable = core.storage.directory().is_some();
     let budget = core.storage.config().log_entries(durable);
     let mut flushed = Instant::now();
+    // The least that the logs have held since all that they hold was written out: what has come since is
+    // all that writing out again could be good for.
+    let mut written = 0;
     loop {
         tokio::time::sleep(PERIOD).await;
         let full = core.space.level() > Level::Plenty;
         let budget = if full { LITTLE } else { budget };
+        written = written.min(burden(core.storage.log_weight()));
         if burden(core.storage.log_weight()) <= budget {
             continue;
         }
         trim(&core, budget / 2).await;
-        if burden(core.storage.log_weight()) > budget && flushed.elapsed() >= FLUSH {
+        let held = burden(core.storage.log_weight());
+        if held > budget && held > written + budget / 4 && flushed.elapsed() >= FLUSH {
             let engine = core.storage.engine();
-            let written = tokio::task::spawn_blocking(move || engine.flush()).await;
-            if let Ok(Err(error)) = written {
-                tracing::warn!(%error, "the state cannot be written out, so logs are not trimmed");
+            match tokio::task::spawn_blocking(move || engine.flush()).await {
+                Ok(Ok(())) => written = held,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the state cannot be written out, so logs are not trimmed");
+                }
+                // Only the end of the node ends it.
+                Err(_) => return,
             }
             flushed = Instant::now();
         }
@@ -66,6 +75,9 @@ async fn trim(core: &Core, keep: u64) {
         let keep = u64::try_from(part).unwrap_or(u64::MAX);
         if let Err(error) = group.trim(keep).await {
             tracing::debug!(group = %group.tag().group, %error, "a log cannot be trimmed");
+        }
+        if group.damage().is_some() {
+            core.host.raise_alarm();
         }
     }
 }

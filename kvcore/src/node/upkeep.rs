@@ -37,12 +37,15 @@ pub(super) async fn run(core: Arc<Core>) {
         if core.storage.failure().is_none() {
             trouble = trouble.or(revive_metadata(&core).await.err());
             if state.founded() {
-                if !std::mem::replace(&mut cleared, true)
-                    && let Err(error) = core.host.clear(&state).await
-                {
-                    tracing::warn!(%error, "what old replicas left behind cannot be deleted");
+                if !cleared {
+                    let left = core.host.clear(&state).await.err();
+                    cleared = left.is_none();
+                    trouble = trouble.or(left);
                 }
-                trouble = trouble.or(core.host.reconcile(&state).await.err());
+                let unsettled = core.host.reconcile(&state).await.err();
+                // Something may have been left behind.
+                cleared &= unsettled.is_none();
+                trouble = trouble.or(unsettled);
             }
         }
         replace_damaged(&core).await;
@@ -97,21 +100,15 @@ async fn reopen(core: &Arc<Core>) -> Result<()> {
     core.metadata.stop().await;
     let inner = core.clone();
     let reopened = tokio::task::spawn_blocking(move || {
-        inner.storage.reopen(|group, replica, damage| match group {
-            GroupId::Partition(partition) => {
-                tracing::error!(%partition, %replica, error = %damage, "replica is damaged");
-                inner.host.damage().note(partition, replica)
-            }
-            // Without the map the node is nothing.
-            GroupId::Metadata => Err(damage),
-        })
+        let damaged = inner.host.damage();
+        inner.storage.reopen(|group, replica, error| damaged.salvaged(group, replica, error))
     });
     reopened.await.map_err(|error| Error::internal("opening was interrupted").because(error))?
 }
 
 async fn revive_metadata(core: &Core) -> Result<()> {
     let group = core.metadata.group();
-    if group.health().running && group.damage().is_none() {
+    if group.health().running && group.damage().is_none() && group.unreadable().is_none() {
         return Ok(());
     }
     let tag = Tag { group: GroupId::Metadata, replica: group.tag().replica };
@@ -121,10 +118,11 @@ async fn revive_metadata(core: &Core) -> Result<()> {
 /// Asks for another replica in the place of each that is damaged.
 async fn replace_damaged(core: &Core) {
     let state = core.state();
-    for (partition, replica) in core.host.damage().all() {
-        if state.hosted(partition, core.node) != Some(replica) {
-            continue;
-        }
+    let all = core.host.damage().all();
+    let here = all
+        .iter()
+        .filter(|(partition, replica)| state.hosted(**partition, core.node) == Some(**replica));
+    let asked = here.map(async |(&partition, &replica)| {
         match core.decide(&Change::Replace { partition, replica }, DECIDE).await {
             Ok(_) => tracing::info!(%partition, %replica, "the damaged replica is to be replaced"),
             Err(error) if error.kind() == Kind::InvalidArgument => {
@@ -132,5 +130,7 @@ async fn replace_damaged(core: &Core) {
             }
             Err(error) => tracing::debug!(%partition, %replica, %error, "no replacement yet"),
         }
-    }
+    });
+    // At once: a metadata group that does not answer keeps them waiting all the same.
+    futures::future::join_all(asked).await;
 }

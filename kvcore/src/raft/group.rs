@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use super::fault::Fault;
 use super::inbox::Inbox;
 use super::log_store::{LogStore, Weight};
-use super::network::Network;
+use super::network::{Network, Progress};
 use super::snapshot::Pins;
-use super::staging::{Staging, blocking};
-use super::state_machine::{self, Apply, Ended, Parts, StateMachine};
+use super::staging::{Ended, Staging, blocking};
+use super::state_machine::{self, Apply, Parts, StateMachine};
 use super::types::{Consensus, Home, Payload, Reply};
 use crate::engine::Engine;
 use crate::rpc::message::request;
@@ -30,8 +30,10 @@ pub(super) type Raft = openraft::Raft<Consensus, StateMachine>;
 const LAG: u64 = 100;
 /// How long ago such a replica has answered at most.
 const ANSWERED: Duration = Duration::from_secs(2);
-/// How long stopping waits for what was agreed on to be applied.
+/// How long stopping waits for what was agreed on to be applied, and for the disk.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long starting waits for what was agreed on to be applied again.
+const REPLAY: Duration = Duration::from_secs(30);
 
 /// What a group is started with.
 pub struct GroupOptions {
@@ -89,11 +91,12 @@ impl Group {
     /// Starts the replica on what its log and its state hold.
     ///
     /// # Errors
-    /// `Corruption`, `StorageFull` or `Internal` from log and engine.
+    /// `Unavailable` while the replica that was here before is still at work; `Corruption`, `StorageFull`
+    /// or `Internal` from log and engine.
     pub async fn start(options: GroupOptions) -> Result<Group> {
         let GroupOptions { tag, log, engine, apply, pool, staging, timers } = options;
         let (stop, stopped) = watch::channel(false);
-        let (fault, pins) = (log.fault(), Pins::default());
+        let (fault, pins, progress) = (log.fault(), Pins::default(), Progress::default());
         let parts = Parts {
             tag,
             engine: engine.clone(),
@@ -105,24 +108,41 @@ impl Group {
         // An installation that was interrupted is finished here, which takes its time.
         let (machine, ended) = blocking(move || StateMachine::open(parts)).await?;
         check_continues(&log, &machine)?;
+        if machine.position().map(|at| at.index) > log.state().last.map(|at| at.index) {
+            // What the others agreed on was applied before it was in the log here, and the log failed. It
+            // is told to go on behind the state, which must not fall back then.
+            let engine = engine.clone();
+            blocking(move || engine.flush()).await?;
+        }
         let network = Network {
             pool,
             group: tag.group,
+            log: log.clone(),
+            progress: progress.clone(),
             engine: engine.clone(),
             staging: staging.clone(),
             pins: pins.clone(),
             fault: fault.clone(),
         };
         let config = config(tag, &timers)?;
-        let raft = Raft::new(tag.replica.0, config, network, log.clone(), machine).await.map_err(
-            |error| {
-                let kind = fault.damage().map_or(Kind::Internal, |damage| damage.kind());
-                Error::new(kind, "replica cannot be started from what is stored")
-                    .with("group", tag.group)
-                    .with("replica", tag.replica)
-                    .because(error)
-            },
-        )?;
+        let mut starting =
+            std::pin::pin!(Raft::new(tag.replica.0, config, network, log.clone(), machine));
+        let started = match tokio::time::timeout(REPLAY, &mut starting).await {
+            Ok(started) => started,
+            // The state takes nothing now, a full disk perhaps. Others are to be started meanwhile.
+            Err(_) => {
+                stop.send_replace(true);
+                starting.await
+            }
+        };
+        let raft = started.map_err(|error| {
+            let kind = fault.damage().map_or(Kind::Internal, |damage| damage.kind());
+            Error::new(kind, "replica cannot be started from what is stored")
+                .with("group", tag.group)
+                .with("replica", tag.replica)
+                .because(error)
+        })?;
+        progress.of(raft.metrics());
         let inbox = Arc::new(Inbox::new(tag, raft.clone(), staging));
         let stop = Arc::new(stop);
         let group = Group { tag, raft, inbox, log, engine, pins, fault, stop, ended };
@@ -376,22 +396,32 @@ impl Group {
         self.fault.damage()
     }
 
-    /// Notes damage that somebody else came upon who read the replica's state.
+    /// What the disk refused to read back of its log or its state, if it did. Such a replica should not go
+    /// on leading; started again, it may find that it was for once only.
+    pub fn unreadable(&self) -> Option<Error> {
+        self.fault.unreadable()
+    }
+
+    /// Notes damage, or a refusal of the disk, that somebody else came upon who read the replica's state.
     pub fn found_damaged(&self, error: &Error) {
         self.fault.note(error);
     }
 
-    /// Stops the replica; when this returns it applies nothing more. What it acknowledged is in its log.
+    /// Stops the replica, and waits until it applies nothing more, though not for ever: a disk may hang. What
+    /// it acknowledged is in its log. As long as anything of it is at work nobody else gets hold of its
+    /// state: see [`Staging::hold`].
     pub async fn stop(&self) {
         self.stop.send_replace(true);
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(group = %self.tag.group, %error, "replica did not stop cleanly");
-        }
-        // The state machine has a task of its own, which outlives the group by what it has queued.
-        // Whoever opens the same state next must find it at rest.
         let mut ended = self.ended.clone();
-        if tokio::time::timeout(DRAIN, ended.wait()).await.is_err() {
-            tracing::error!(group = %self.tag.group, "the state machine does not come to rest");
+        let stopped = async {
+            if let Err(error) = self.raft.shutdown().await {
+                tracing::warn!(group = %self.tag.group, %error, "replica did not stop cleanly");
+            }
+            // The state machine has a task of its own, which outlives the group by what it has queued.
+            ended.wait().await;
+        };
+        if tokio::time::timeout(DRAIN, stopped).await.is_err() {
+            tracing::error!(group = %self.tag.group, "the replica does not come to rest");
         }
     }
 

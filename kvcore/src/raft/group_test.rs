@@ -489,3 +489,38 @@ async fn who_has_never_answered_does_not_follow_closely() {
     }
     close(sites).await;
 }
+
+/// As after a failed log, which ends before what the state has applied: openraft then has it forget all up
+/// to there.
+#[cfg(feature = "rocksdb")]
+#[tokio::test]
+async fn a_state_ahead_of_its_log_is_on_disk_before_the_log_goes_on() {
+    use crate::engine::{RocksEngine, RocksOptions};
+    use openraft::storage::RaftLogStorage;
+    let dir = tempfile::tempdir().unwrap();
+    let mut site = Site::new(1).await;
+    site.engine = Arc::new(RocksEngine::open(dir.path(), RocksOptions::default()).unwrap());
+    site.start().await;
+    site.group().found(site.node).await.unwrap();
+    eventually("it leads", || site.group().leads()).await;
+    for number in 0..5 {
+        site.group().propose(Bytes::from(number.to_string())).await.unwrap();
+    }
+    site.stop().await;
+    let persisted = || state_machine::persisted(site.engine.as_ref(), GROUP).unwrap();
+    assert_eq!(persisted(), None);
+    let vote = site.log.state().vote.unwrap();
+    let last = site.log.state().last;
+    let shorter = LogStore::memory(MemoryLog::default());
+    let vote = super::super::log_store::decode_vote(&vote).unwrap();
+    shorter.clone().save_vote(&vote).await.unwrap();
+    let again = Site {
+        log: shorter,
+        pool: open_pool(site.node, "127.0.0.1:0", site.desk.clone()).await.0,
+        ..site
+    };
+    again.start().await;
+    let persisted = state_machine::persisted(again.engine.as_ref(), GROUP).unwrap();
+    assert_eq!(persisted.map(|at| at.index), last.map(|at| at.index));
+    close(vec![again]).await;
+}

@@ -6,25 +6,29 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use openraft::OptionalSend;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::impls::EntryPayload;
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{OptionalSend, RaftMetrics};
 
 use super::fault::Fault;
-use super::log_store::record;
+use super::log_store::{LogStore, record};
 use super::snapshot::{Chunks, Pins, SnapshotData, travelling};
 use super::staging::{Staging, blocking};
 use super::types::{
-    Consensus, Home, Term, Vote, position_from_wire, position_to_wire, vote_from_wire, vote_to_wire,
+    Consensus, Home, Payload, Term, Vote, position_from_wire, position_to_wire, vote_from_wire,
+    vote_to_wire,
 };
 use crate::engine::{Engine, Family, Run, View};
 use crate::rpc::message::{self, reply, request};
@@ -33,9 +37,14 @@ use crate::types::{Error, GroupId, Kind};
 
 /// Appends under way at once from one replica to another.
 const WINDOW: usize = 16;
+/// A replica that lacks so many entries is caught up at the pace of snapshots, if no write waits for it: all
+/// others use the same disk and the same links.
+const FAR_BEHIND: u64 = 1024;
 /// How long an append may take. Longer than a slow disk takes to sync; a dead peer is noticed by its
 /// link, not by this.
 const APPEND: Duration = Duration::from_secs(5);
+/// How long the node of a replica that needs a snapshot may take to answer.
+const CONNECT: Duration = Duration::from_secs(2);
 /// How long one chunk of a snapshot may take.
 const CHUNK: Duration = Duration::from_secs(30);
 /// How long installing a snapshot may take: the other side reads all of it once more.
@@ -49,6 +58,8 @@ type BoxStream<'s, T> = Pin<Box<dyn Stream<Item = T> + Send + 's>>;
 pub(super) struct Network {
     pub(super) pool: Pool,
     pub(super) group: GroupId,
+    pub(super) log: LogStore,
+    pub(super) progress: Progress,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) staging: Staging,
     pub(super) pins: Pins,
@@ -62,6 +73,8 @@ impl RaftNetworkFactory<Consensus> for Network {
         Target {
             peer: self.pool.node(home.node),
             group: self.group,
+            log: self.log.clone(),
+            progress: self.progress.clone(),
             to: target,
             engine: self.engine.clone(),
             staging: self.staging.clone(),
@@ -71,10 +84,41 @@ impl RaftNetworkFactory<Consensus> for Network {
     }
 }
 
+type Metrics = WatchReceiverOf<Consensus, RaftMetrics<Consensus>>;
+
+/// How far the replicas of the group are, as its leader here knows, once it runs.
+#[derive(Clone, Default)]
+pub(super) struct Progress(Arc<OnceLock<Metrics>>);
+
+impl Progress {
+    pub(super) fn of(&self, metrics: Metrics) {
+        self.0.get_or_init(|| metrics);
+    }
+
+    /// Whether a majority of each set of voters is near that index even without this replica: then no
+    /// write waits for it.
+    fn spares(&self, replica: u64, newest: u64) -> bool {
+        let Some(metrics) = self.0.get() else { return false };
+        let metrics = metrics.borrow_watched();
+        let Some(replication) = &metrics.replication else { return false };
+        let near = |voter: &u64| {
+            let matched = replication.get(voter).and_then(|matched| matched.as_ref());
+            *voter == metrics.id || matched.is_some_and(|at| at.index + FAR_BEHIND >= newest)
+        };
+        let sets = metrics.membership_config.membership().get_joint_config();
+        sets.iter().all(|set| {
+            let others = set.iter().filter(|voter| **voter != replica && near(voter));
+            others.count() > set.len() / 2
+        })
+    }
+}
+
 /// One replica of the group, from another.
 pub(super) struct Target {
     peer: Peer,
     group: GroupId,
+    log: LogStore,
+    progress: Progress,
     to: u64,
     engine: Arc<dyn Engine>,
     staging: Staging,
@@ -83,6 +127,19 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// Holds back what a replica far behind is sent, so that it keeps to the pace of snapshots.
+    async fn pace(&self, request: &AppendEntriesRequest<Consensus>) {
+        let Some(last) = request.entries.last() else { return };
+        let newest = self.log.state().last.map_or(0, |newest| newest.index);
+        if last.log_id.index + FAR_BEHIND < newest && self.progress.spares(self.to, newest) {
+            let bytes = request.entries.iter().map(|entry| match &entry.payload {
+                EntryPayload::Normal(Payload(payload)) => payload.len(),
+                _ => 0,
+            });
+            self.staging.pace(bytes.sum()).await;
+        }
+    }
+
     fn append(
         &self,
         request: AppendEntriesRequest<Consensus>,
@@ -174,6 +231,8 @@ impl Target {
         let SnapshotData::View(view) = snapshot.snapshot else {
             return Err(Error::internal("a snapshot that arrived cannot be sent on"));
         };
+        // It costs too much to be made for one that is not there.
+        self.peer.connect(CONNECT).await?;
         // The log from here on is what the replica needs next.
         let _pin = snapshot.meta.last_log_id.map(|id| self.pins.hold(id.index));
         let outgoing = self.staging.send()?;
@@ -278,7 +337,11 @@ impl RaftNetworkV2<Consensus> for Target {
         let target = &*self;
         // Each call takes one request from the input before it can fail. Failing without taking one
         // makes openraft try again at once, for ever.
-        let answers = input.map(move |request| target.append(request)).buffered(WINDOW);
+        let paced = input.then(async move |request| {
+            target.pace(&request).await;
+            request
+        });
+        let answers = paced.map(move |request| target.append(request)).buffered(WINDOW);
         let until_failure = answers.scan(false, |failed, answer| {
             if *failed {
                 return std::future::ready(None);

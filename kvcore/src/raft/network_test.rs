@@ -7,6 +7,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::engine::MemoryEngine;
+use crate::raft::MemoryLog;
 use crate::raft::types::LeaderId;
 use crate::rpc::Identity;
 use crate::types::{Clock, Entropy, Limits, NodeId, PartitionId, Seam};
@@ -37,6 +38,8 @@ async fn a_stream_to_a_dead_replica_takes_a_request_and_ends_with_its_failure() 
     let mut network = Network {
         pool,
         group: GroupId::Partition(PartitionId(1)),
+        log: LogStore::memory(MemoryLog::default()),
+        progress: Progress::default(),
         engine: Arc::new(MemoryEngine::new(0)),
         staging: Staging::open(None, 0, 1, 1).unwrap(),
         pins: Pins::default(),

@@ -7,8 +7,9 @@
 //! state: the *mark*. From then on a crash anywhere leads to the new state, since whoever opens the
 //! replica next finds the mark and installs the same files again; before it, to the old one.
 //!
-//! A node sends two snapshots at a time and takes two; a third one is told to come later. What it
-//! sends keeps to a rate. A node in memory has no folder: its runs are bytes, and become the state in
+//! A node sends two snapshots at a time and takes two; a third one is told to come later. Of one
+//! replica's snapshots only one arrives at a time, until it is installed. What a node sends keeps to a
+//! rate. A node in memory has no folder: its runs are bytes, and become the state in
 //! one step.
 //!
 //! ```text
@@ -16,7 +17,7 @@
 //! snapshots/in-GROUP-REPLICA/ N.run: what has arrived; mark: install it (see docs/format.md)
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,14 +25,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::arrival::Arrival;
 use super::mark::Mark;
 use super::pace::Pace;
 use crate::engine::Run;
 use crate::rpc::message;
-use crate::types::{Error, Kind, Result};
+use crate::types::{Error, GroupId, Kind, Result};
 use crate::wal::Tag;
 
 /// Snapshots that a node sends at once, and that it takes at once.
@@ -51,7 +52,58 @@ struct Inner {
     taking: Arc<Semaphore>,
     pace: Pace,
     arriving: Mutex<HashMap<Tag, Arrival>>,
+    /// Replicas of whose snapshot something is at work just now.
+    claimed: Mutex<HashSet<Tag>>,
+    /// Groups whose state somebody has open.
+    held: Mutex<HashSet<GroupId>>,
     next: AtomicU64,
+}
+
+/// The right to a group's state on this node: from when a replica opens it until nothing of that replica
+/// is at work on it any more, be it an installation that nobody waits for. Cheap to clone; ends with the
+/// last clone.
+#[derive(Clone)]
+pub struct Hold(Arc<Held>);
+
+struct Held {
+    staging: Staging,
+    group: GroupId,
+    alive: watch::Sender<()>,
+}
+
+impl Hold {
+    /// Tells when the last clone is gone.
+    pub(super) fn ended(&self) -> Ended {
+        Ended(self.0.alive.subscribe())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.staging.0.held.lock().remove(&self.group);
+    }
+}
+
+/// Tells when a hold has ended. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Ended(watch::Receiver<()>);
+
+impl Ended {
+    pub(super) async fn wait(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+/// The right to work on what arrives for a replica.
+struct Claim {
+    staging: Staging,
+    tag: Tag,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.staging.0.claimed.lock().remove(&self.tag);
+    }
 }
 
 impl Staging {
@@ -77,8 +129,37 @@ impl Staging {
             taking: Arc::new(Semaphore::new(AT_ONCE)),
             pace: Pace::new(bytes_a_second),
             arriving: Mutex::default(),
+            claimed: Mutex::default(),
+            held: Mutex::default(),
             next: AtomicU64::new(seed),
         })))
+    }
+
+    /// Takes hold of a group's state, so that nobody else opens or deletes it meanwhile.
+    ///
+    /// # Errors
+    /// `Unavailable` if somebody has hold of it.
+    pub fn hold(&self, group: GroupId) -> Result<Hold> {
+        if !self.0.held.lock().insert(group) {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "a replica of the group is still at work here",
+            )
+            .with("group", group));
+        }
+        let (alive, _) = watch::channel(());
+        Ok(Hold(Arc::new(Held { staging: self.clone(), group, alive })))
+    }
+
+    fn claim(&self, tag: Tag) -> Result<Claim> {
+        if !self.0.claimed.lock().insert(tag) {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "another snapshot of the replica is at work",
+            )
+            .with("group", tag.group));
+        }
+        Ok(Claim { staging: self.clone(), tag })
     }
 
     /// Room to send one snapshot from.
@@ -106,9 +187,11 @@ impl Staging {
     /// Takes one chunk of a replica's snapshot; it is in its file when this returns, though not synced.
     ///
     /// # Errors
-    /// `Overloaded` if as many arrive as may; `InvalidArgument` for a chunk out of order; `Corruption`
-    /// for a damaged one; `TooLarge`, `StorageFull`, `Internal`. The transfer has failed then.
+    /// `Unavailable` while one that has arrived is being installed; `Overloaded` if as many arrive as
+    /// may; `InvalidArgument` for a chunk out of order; `Corruption` for a damaged one; `TooLarge`,
+    /// `StorageFull`, `Internal`. The transfer has failed then.
     pub(super) async fn take(&self, tag: Tag, chunk: message::SnapshotChunk) -> Result<()> {
+        let claim = self.claim(tag)?;
         let known = self.0.arriving.lock().remove(&tag);
         let known = known.filter(|arrival| arrival.transfer() == chunk.transfer);
         let staging = self.clone();
@@ -124,6 +207,7 @@ impl Staging {
             };
             arrival.take(chunk)?;
             staging.0.arriving.lock().insert(tag, arrival);
+            drop(claim);
             Ok(())
         })
         .await
@@ -161,16 +245,23 @@ impl Staging {
     /// All of a snapshot, now that every chunk of it was taken; its files are synced.
     ///
     /// # Errors
-    /// `InvalidArgument` if chunks are missing; `StorageFull`, `Internal`.
+    /// `InvalidArgument` if chunks are missing; `Unavailable` while one that has arrived is being
+    /// installed; `StorageFull`, `Internal`.
     pub(super) async fn complete(&self, tag: Tag, transfer: u64, chunks: u32) -> Result<Staged> {
+        let claim = self.claim(tag)?;
         let arrival = self.0.arriving.lock().remove(&tag);
         let arrival = arrival.filter(|arrival| arrival.transfer() == transfer);
         let staging = self.clone();
-        blocking(move || match arrival {
-            Some(arrival) => arrival.complete(chunks),
-            None if chunks == 0 => staging.begin(tag, transfer)?.complete(chunks),
-            None => Err(Error::new(Kind::InvalidArgument, "no such snapshot has arrived")
-                .with("group", tag.group)),
+        blocking(move || {
+            let staged = match arrival {
+                Some(arrival) => arrival.complete(chunks)?,
+                None if chunks == 0 => staging.begin(tag, transfer)?.complete(chunks)?,
+                None => {
+                    return Err(Error::new(Kind::InvalidArgument, "no such snapshot has arrived")
+                        .with("group", tag.group));
+                }
+            };
+            Ok(Staged { _claim: Some(claim), ..staged })
         })
         .await
     }
@@ -186,7 +277,7 @@ impl Staging {
         let Some(mark) = Mark::read(&dir)? else { return Ok(None) };
         let runs = mark.runs(&dir);
         let folder = Some(Folder { path: dir, keep: AtomicBool::new(true) });
-        Ok(Some((mark, Staged { folder, runs, _place: None })))
+        Ok(Some((mark, Staged { folder, runs, _place: None, _claim: None })))
     }
 
     /// Removes what has arrived for a replica that has left, marked or not. Blocks.
@@ -303,9 +394,11 @@ impl Outgoing {
 /// A snapshot that has arrived as a whole. Dropped without having been installed, it is removed, unless
 /// it is marked.
 pub struct Staged {
+    // Dropped in this order: the next one may come when nothing of this one is left.
     folder: Option<Folder>,
     runs: Vec<Run>,
     _place: Option<OwnedSemaphorePermit>,
+    _claim: Option<Claim>,
 }
 
 impl Staged {
@@ -314,7 +407,7 @@ impl Staged {
         runs: Vec<Run>,
         place: OwnedSemaphorePermit,
     ) -> Staged {
-        Staged { folder, runs, _place: Some(place) }
+        Staged { folder, runs, _place: Some(place), _claim: None }
     }
 
     /// What has arrived.

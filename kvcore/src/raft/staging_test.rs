@@ -112,6 +112,25 @@ async fn what_is_out_of_order_or_damaged_ends_the_transfer() {
     }
 }
 
+#[tokio::test]
+async fn what_has_arrived_is_not_swept_away_by_the_next() {
+    let (_dir, both) = both();
+    for staging in both {
+        staging.take(tag(1), chunk(1, 0, 0, "one")).await.unwrap();
+        let staged = staging.complete(tag(1), 1, 1).await.unwrap();
+        // Its leader does not know that it has arrived, and begins again.
+        let next = staging.take(tag(1), chunk(2, 0, 0, "again")).await.unwrap_err();
+        assert_eq!(next.kind(), Kind::Unavailable);
+        let empty = staging.complete(tag(1), 3, 0).await.err().unwrap();
+        assert_eq!(empty.kind(), Kind::Unavailable);
+        assert_eq!(contents(&staged), [(Family::Data, b"one".to_vec())]);
+        drop(staged);
+        staging.take(tag(1), chunk(2, 0, 0, "again")).await.unwrap();
+        let staged = staging.complete(tag(1), 2, 1).await.unwrap();
+        assert_eq!(contents(&staged), [(Family::Data, b"again".to_vec())]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_are_taken_at_once_and_two_are_sent() {
     let (_dir, both) = both();

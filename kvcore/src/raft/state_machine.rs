@@ -27,7 +27,7 @@ use super::fault::Fault;
 use super::mark::Mark;
 use super::membership;
 use super::snapshot::{self, SnapshotData};
-use super::staging::{Staged, Staging, blocking};
+use super::staging::{Ended, Hold, Staged, Staging, blocking};
 use super::types::{
     Consensus, LogEntry, LogId, Payload, Reply, SnapshotMeta, StoredMembership, Term, log_id,
     position,
@@ -110,16 +110,6 @@ impl Applied {
     }
 }
 
-/// Tells when a state machine has come to rest: when it is gone. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Ended(watch::Receiver<()>);
-
-impl Ended {
-    pub(super) async fn wait(&mut self) {
-        while self.0.changed().await.is_ok() {}
-    }
-}
-
 /// What a state machine is made of.
 pub(super) struct Parts {
     pub(super) tag: Tag,
@@ -133,7 +123,7 @@ pub(super) struct Parts {
 
 /// One replica's state: an [`Apply`] over its part of the engine.
 pub struct StateMachine {
-    _alive: watch::Sender<()>,
+    hold: Hold,
     parts: Parts,
     applied: Applied,
 }
@@ -144,9 +134,11 @@ impl StateMachine {
     /// installed. Blocks.
     ///
     /// # Errors
-    /// `Corruption` for what does not parse; the engine's own.
+    /// `Corruption` for what does not parse; `Unavailable` while another replica of the group is at work
+    /// on it; the engine's own.
     pub(super) fn open(parts: Parts) -> Result<(StateMachine, Ended)> {
         let Parts { tag, engine, staging, .. } = &parts;
+        let hold = staging.hold(tag.group)?;
         let owner = engine.get(Family::Meta, &keys::replica(tag.group))?;
         let own = owner.as_deref() == Some(tag.replica.0.to_le_bytes().as_slice());
         if let Some((mark, staged)) = staging.marked(*tag)? {
@@ -155,18 +147,25 @@ impl StateMachine {
             if !own || applied < mark.position {
                 tracing::info!(group = %tag.group, "installing a snapshot that was interrupted");
                 import(engine.as_ref(), *tag, &mark, &staged)?;
+            } else {
+                // It may be in memory only: the engine has lived on.
+                engine.flush()?;
             }
             staged.installed()?;
         } else if !own {
             let mut batch = erase(tag.group);
             batch.put(Family::Meta, keys::replica(tag.group), owner_record(tag.replica));
             engine.write_waiting(&batch, OPENING)?;
+            // What the other one had applied must not be taken for this one's on disk.
+            if persisted(engine.as_ref(), tag.group)?.is_some() {
+                engine.flush()?;
+            }
         }
-        let (alive, ended) = watch::channel(());
+        let ended = hold.ended();
         let applied = Applied::default();
-        let mut machine = StateMachine { _alive: alive, parts, applied };
+        let mut machine = StateMachine { hold, parts, applied };
         machine.load()?;
-        Ok((machine, Ended(ended)))
+        Ok((machine, ended))
     }
 
     fn load(&mut self) -> Result<()> {
@@ -203,7 +202,8 @@ impl StateMachine {
         }
         batch.put(Family::Meta, keys::applied(self.parts.tag.group), self.applied.encode()?);
         let engine = self.parts.engine.clone();
-        self.patiently(|| std::future::ready(engine.write(&batch))).await?;
+        let written = self.patiently(|| std::future::ready(engine.write(&batch))).await;
+        written.map_err(|error| self.blame(error))?;
         self.parts.apply.written();
         Ok(replies)
     }
@@ -231,20 +231,35 @@ impl StateMachine {
         }
     }
 
+    /// What the engine as a whole has failed with is no damage to this replica's part of it.
+    fn blame(&self, error: Error) -> Error {
+        match error.kind() {
+            Kind::Corruption if self.parts.engine.failure().is_some() => {
+                error.into_kind(Kind::Internal)
+            }
+            _ => error,
+        }
+    }
+
     async fn replace(&mut self, meta: &SnapshotMeta, staged: Staged) -> Result<()> {
         let tag = self.parts.tag;
         let applied = Applied::from_meta(meta)?.encode()?;
         let mark = Mark::new(meta.last_log_id.as_ref().map(position), applied, staged.runs());
         let staged = Arc::new(staged);
-        let engine = self.parts.engine.clone();
-        self.patiently(|| {
+        let (engine, hold) = (self.parts.engine.clone(), self.hold.clone());
+        let imported = self.patiently(|| {
             let (engine, mark, staged) = (engine.clone(), mark.clone(), staged.clone());
+            // It goes on even if nobody waits for it any more.
+            let hold = hold.clone();
             blocking(move || {
                 staged.mark(&mark)?;
-                import(engine.as_ref(), tag, &mark, &staged)
+                import(engine.as_ref(), tag, &mark, &staged)?;
+                drop(hold);
+                Ok(())
             })
-        })
-        .await?;
+        });
+        let imported = imported.await;
+        imported.map_err(|error| self.blame(error))?;
         blocking(move || match Arc::into_inner(staged) {
             Some(staged) => staged.installed(),
             None => Err(Error::internal("a snapshot is in use although it is installed")),

@@ -20,6 +20,10 @@ fn open(replica: u64, engine: &Arc<dyn Engine>) -> StateMachine {
 }
 
 fn open_at(replica: u64, engine: &Arc<dyn Engine>, staging: &Staging) -> StateMachine {
+    try_open_at(replica, engine, staging).unwrap()
+}
+
+fn try_open_at(replica: u64, engine: &Arc<dyn Engine>, staging: &Staging) -> Result<StateMachine> {
     let (stop, stopped) = watch::channel(false);
     // Nobody stops it.
     std::mem::forget(stop);
@@ -31,7 +35,7 @@ fn open_at(replica: u64, engine: &Arc<dyn Engine>, staging: &Staging) -> StateMa
         fault: Fault::default(),
         stop: stopped,
     };
-    StateMachine::open(parts).unwrap().0
+    Ok(StateMachine::open(parts)?.0)
 }
 
 fn position_of(index: u64) -> Position {
@@ -211,15 +215,42 @@ async fn found(disk: &Disk) -> (Vec<Bytes>, Option<LogId>) {
     last.unwrap()
 }
 
+/// A replica with 1 to 20, on a disk of its own, and what it has to give.
+#[cfg(feature = "rocksdb")]
+struct Giver {
+    _disk: Disk,
+    engine: Arc<dyn Engine>,
+    staging: Staging,
+    meta: SnapshotMeta,
+    view: Arc<dyn View>,
+}
+
+#[cfg(feature = "rocksdb")]
+impl Giver {
+    async fn new(replica: u64) -> Giver {
+        let disk = Disk::new();
+        let (engine, staging) = (disk.engine(), disk.staging());
+        let mut machine = open_at(replica, &engine, &staging);
+        apply(&mut machine, 1..=20).await;
+        let (meta, view) = machine.view().unwrap();
+        Giver { _disk: disk, engine, staging, meta, view }
+    }
+
+    async fn ship(&self, to: Tag, staging: &Staging) -> Staged {
+        ship(to, self.view.clone(), (self.engine.as_ref(), &self.staging), staging).await
+    }
+
+    fn mark(&self, staged: &Staged) -> Mark {
+        let applied = Applied::from_meta(&self.meta).unwrap().encode().unwrap();
+        Mark::new(self.meta.last_log_id.as_ref().map(position), applied, staged.runs())
+    }
+}
+
 #[cfg(feature = "rocksdb")]
 #[tokio::test]
 async fn an_installation_that_a_crash_breaks_off_leads_to_the_old_state_or_the_new_one() {
     // The giver has 1 to 20; the taker 1 to 5, some of it on disk.
-    let giver = Disk::new();
-    let (source, sending) = (giver.engine(), giver.staging());
-    let mut machine = open_at(7, &source, &sending);
-    apply(&mut machine, 1..=20).await;
-    let (meta, view) = machine.view().unwrap();
+    let giver = Giver::new(7).await;
     let taker = Disk::new();
     let (engine, staging) = (taker.engine(), taker.staging());
     let mut machine = open_at(8, &engine, &staging);
@@ -229,10 +260,9 @@ async fn an_installation_that_a_crash_breaks_off_leads_to_the_old_state_or_the_n
     let old = (numbers(1..=3), Some(log_id(position_of(3))));
     let new = (numbers(1..=20), Some(log_id(position_of(20))));
 
-    let staged = ship(tag(8), view, (source.as_ref(), &sending), &staging).await;
+    let staged = giver.ship(tag(8), &staging).await;
     assert_eq!(found(&taker.crash()).await, old, "before the mark");
-    let applied = Applied::from_meta(&meta).unwrap().encode().unwrap();
-    let mark = Mark::new(meta.last_log_id.as_ref().map(position), applied, staged.runs());
+    let mark = giver.mark(&staged);
     staged.mark(&mark).unwrap();
     assert_eq!(found(&taker.crash()).await, new, "behind the mark");
     // In the middle of it the engine may hold anything: nothing, ...
@@ -257,22 +287,69 @@ async fn an_installation_that_a_crash_breaks_off_leads_to_the_old_state_or_the_n
 
 #[cfg(feature = "rocksdb")]
 #[tokio::test]
+async fn an_installation_is_on_disk_before_its_mark_goes() {
+    let giver = Giver::new(7).await;
+    let taker = Disk::new();
+    let (engine, staging) = (taker.engine(), taker.staging());
+    let staged = giver.ship(tag(8), &staging).await;
+    let mark = giver.mark(&staged);
+    staged.mark(&mark).unwrap();
+    // All of it is there, but what came last is in memory only: the engine has lived on.
+    engine.import(&snapshot::stored(GROUP), staged.runs(), &Batch::default()).unwrap();
+    drop(staged);
+    let mut last = Batch::default();
+    last.put(Family::Meta, keys::replica(GROUP), owner_record(ReplicaId(8)));
+    last.put(Family::Meta, keys::applied(GROUP), mark.applied.clone());
+    engine.write(&last).unwrap();
+    drop(open_at(8, &engine, &staging));
+    let new = (numbers(1..=20), Some(log_id(position_of(20))));
+    assert_eq!(found(&taker.crash()).await, new);
+}
+
+#[cfg(feature = "rocksdb")]
+#[tokio::test]
+async fn how_far_another_replica_was_on_disk_is_not_taken_for_its_own() {
+    let disk = Disk::new();
+    let (engine, staging) = (disk.engine(), disk.staging());
+    let mut machine = open_at(7, &engine, &staging);
+    apply(&mut machine, 1..=5).await;
+    engine.flush().unwrap();
+    drop(machine);
+    assert_eq!(persisted(engine.as_ref(), GROUP).unwrap(), Some(position_of(5)));
+    let mut successor = open_at(8, &engine, &staging);
+    assert_eq!(persisted(engine.as_ref(), GROUP).unwrap(), None);
+    assert!(successor.try_create_snapshot_builder(false).await.is_none());
+}
+
+#[tokio::test]
+async fn a_group_is_open_once_until_nothing_of_it_is_at_work() {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new(1 << 20));
+    let staging = Staging::open(None, 1 << 20, 1 << 30, 1).unwrap();
+    let machine = open_at(7, &engine, &staging);
+    let at_work = machine.hold.clone();
+    let mut ended = machine.hold.ended();
+    drop(machine);
+    let second = try_open_at(8, &engine, &staging).err().unwrap();
+    assert_eq!(second.kind(), Kind::Unavailable);
+    assert!(futures::poll!(std::pin::pin!(ended.wait())).is_pending());
+    drop(at_work);
+    ended.wait().await;
+    open_at(8, &engine, &staging);
+}
+
+#[cfg(feature = "rocksdb")]
+#[tokio::test]
 async fn a_snapshot_of_an_old_identity_is_not_installed() {
-    let giver = Disk::new();
-    let (source, sending) = (giver.engine(), giver.staging());
-    let mut machine = open_at(6, &source, &sending);
-    apply(&mut machine, 1..=20).await;
-    let (meta, view) = machine.view().unwrap();
+    let giver = Giver::new(6).await;
     let taker = Disk::new();
     let (engine, staging) = (taker.engine(), taker.staging());
     drop(open_at(7, &engine, &staging));
-    let staged = ship(tag(7), view, (source.as_ref(), &sending), &staging).await;
+    let staged = giver.ship(tag(7), &staging).await;
     staged.mark(&Mark::new(None, Bytes::new(), staged.runs())).unwrap();
     drop(staged);
     // The replica has left, and another one has come in its place.
     staging.forget(tag(7)).unwrap();
     assert_eq!(found(&taker.crash()).await, (Vec::new(), None));
-    assert!(meta.last_log_id.is_some());
 }
 
 #[tokio::test]
@@ -318,6 +395,18 @@ async fn what_an_engine_cannot_take_now_it_takes_later() {
         assert_eq!(Journal::list(GROUP, engine.as_ref()), numbers(1..=4));
         assert!(machine.parts.fault.damage().is_none());
     }
+}
+
+#[tokio::test]
+async fn what_the_whole_engine_fails_with_is_no_damage_to_a_replica() {
+    let (engine, refusals) = busy(Kind::Corruption);
+    let mut machine = open(7, &engine);
+    apply(&mut machine, 1..=2).await;
+    refusals.store(usize::MAX, SeqCst);
+    let payload = EntryPayload::Normal(Payload(Bytes::from_static(b"3")));
+    let entry = Ok((LogEntry { log_id: log_id(position_of(3)), payload }, None));
+    machine.apply(futures::stream::iter([entry])).await.unwrap_err();
+    assert!(machine.parts.fault.damage().is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,13 +108,15 @@ struct Inner {
     kind: Kind,
     message: String,
     revision: Option<Revision>,
+    unreadable: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of that kind. The message is a lowercase sentence without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner { kind, message: message.into(), revision: None, source: None }))
+        let (message, revision, unreadable, source) = (message.into(), None, false, None);
+        Error(Box::new(Inner { kind, message, revision, unreadable, source }))
     }
 
     /// A defect in distkv: something that its own code rules out.
@@ -145,6 +147,13 @@ impl Error {
         self
     }
 
+    /// Says that the disk refused to read back what it stores: it may next time, or never again.
+    #[must_use]
+    pub fn unreadable(mut self) -> Error {
+        self.0.unreadable = true;
+        self
+    }
+
     /// The same error under another kind: for the one place that knows more than where it arose.
     #[must_use]
     pub fn into_kind(mut self, kind: Kind) -> Error {
@@ -158,6 +167,7 @@ impl Error {
     pub fn again(&self) -> Error {
         let mut error = Error::new(self.0.kind, self.to_string());
         error.0.revision = self.0.revision;
+        error.0.unreadable = self.0.unreadable;
         error
     }
 
@@ -169,6 +179,11 @@ impl Error {
     /// The sentence, with its pairs, without the source.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// Whether it is that the disk refused to read back what it stores.
+    pub fn is_unreadable(&self) -> bool {
+        self.0.unreadable
     }
 
     /// The revision in force, for `Conflict`.

@@ -124,12 +124,14 @@ impl Signals {
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     next_spare: u64,
+    /// Whether it was told that no spare can be made, and why.
+    told: bool,
 }
 
 impl Keeper {
     /// A keeper whose first spare file gets that number.
     pub fn new(shared: Arc<Shared>, next_spare: u64) -> Keeper {
-        Keeper { shared, next_spare }
+        Keeper { shared, next_spare, told: false }
     }
 
     /// Works until it is stopped.
@@ -164,6 +166,7 @@ impl Keeper {
         loop {
             match self.make_spare(size, wanted.is_none()) {
                 Ok(Some(spare)) => {
+                    self.told = false;
                     self.shared.segments.add_spare(spare);
                     return self.shared.room.found(size);
                 }
@@ -172,7 +175,9 @@ impl Keeper {
                 Err(error) if error.kind() == Kind::StorageFull && self.give_up_spare() => {}
                 Err(error) if error.kind() == Kind::StorageFull => return self.shared.room.lack(),
                 Err(error) => {
-                    tracing::warn!(%error, "the next log segment could not be prepared");
+                    if !std::mem::replace(&mut self.told, true) {
+                        tracing::warn!(%error, "the next log segment could not be prepared");
+                    }
                     return;
                 }
             }

@@ -31,9 +31,10 @@
 //! fast as growing one.
 //!
 //! No segment is written to before all its bytes are allocated, so a disk that is full is found out
-//! where nothing is lost by it: when the next segment is made. That is no failure (`room`). Half a
-//! segment is left at that moment, for votes, truncations and purges; a batch that needs more waits
-//! until the keeper has found room or freed a segment.
+//! where nothing is lost by it: when the next segment is made. That is no failure (`room`). As the next
+//! one is made when a quarter of one is written, three quarters are left at that moment, for what waits
+//! and for votes, truncations and purges; a batch that needs more waits until the keeper has found room
+//! or freed a segment.
 //!
 //! A failed write or sync is final, even for want of space: after it nobody can know what is on disk.
 //! Everyone who waits and everyone who comes gets the error, until the log is closed and opened
@@ -64,7 +65,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -77,7 +80,7 @@ use keeper::{Keeper, Signals};
 use ledger::Ledger;
 use queue::{Failure, Queue};
 use room::Room;
-use segment::Segments;
+use segment::{Segments, parse_name};
 use writer::Writer;
 
 pub use group::State;
@@ -85,6 +88,9 @@ pub use inspect::{End, GroupLog, Inspection, inspect, inspect_on};
 pub use log::Log;
 pub use options::Options;
 pub use record::{Position, Record, Tag};
+
+/// How often it is looked whether there is room for the first segment.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Called once with the outcome of an operation. See [`Log`] for the thread it is called on.
 pub type Done = Box<dyn FnOnce(Result<()>) + Send>;
@@ -224,13 +230,48 @@ impl Wal {
     }
 
     /// Whether the disk had no room for another segment when the log last looked, which it does four
-    /// times a second until there is. Nothing is refused then: what was allocated before, half a
-    /// segment as a rule, goes on being written, and what needs more waits for room or for the end of
-    /// the log. Whoever proposes new entries should ask first and answer `StorageFull`, so that what
-    /// is left is there for votes and purges. It ends by itself, when room is given back or when
-    /// purges free segments.
+    /// times a second until there is. Nothing is refused then: what was allocated before, three quarters
+    /// of a segment as a rule, goes on being written, and what needs more waits for room or for the end
+    /// of the log. Whoever proposes new entries should ask first and answer `StorageFull`, so that what
+    /// is [left](Wal::left) is there for votes and purges. It ends by itself, when room is given back or
+    /// when purges free segments.
     pub fn is_full(&self) -> bool {
         self.owner.shared.room.is_full()
+    }
+
+    /// Bytes that can still be written, beyond what waits, without another segment.
+    pub fn left(&self) -> u64 {
+        let shared = &self.owner.shared;
+        shared.segments.rest().saturating_sub(shared.queue.bytes() as u64)
+    }
+
+    /// Sees to it that there is a segment on disk, so that a log that was never written to can be told from
+    /// one that was lost. Blocks.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room for one; `Closed`, or what the log failed with.
+    pub fn establish(&self) -> Result<()> {
+        let shared = &self.owner.shared;
+        if shared.segments.total().0 > 0 {
+            return Ok(());
+        }
+        let (tell, told) = channel();
+        // Nobody listens any more when there was no room.
+        shared.barrier(Box::new(move |result| drop(tell.send(result))));
+        loop {
+            match told.recv_timeout(LOOK) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) if !self.is_full() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Error::new(Kind::StorageFull, "there is no room for the log")
+                        .with("bytes", shared.options.segment_bytes)
+                        .with("directory", shared.dir.display()));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::internal("the log did not answer"));
+                }
+            }
+        }
     }
 
     /// What the log failed with, if it did. It takes no more writes then: close it and open it again,
@@ -254,6 +295,11 @@ impl Wal {
         }
     }
 
+    /// Begins to [close](Wal::close), without waiting for it.
+    pub fn end(&self) {
+        self.owner.end();
+    }
+
     /// Writes and syncs what is queued, then ends the threads. Every later call answers `Closed`, and
     /// another `close` what the first one did. On a full disk it does not wait for room: what needs
     /// more than there is is answered `StorageFull`.
@@ -267,10 +313,14 @@ impl Wal {
 }
 
 impl Owner {
-    fn close(&self) -> Result<()> {
+    fn end(&self) {
         self.shared.keeper.stop();
         self.shared.queue.close();
         self.shared.room.end();
+    }
+
+    fn close(&self) -> Result<()> {
+        self.end();
         if self.ids.contains(&thread::current().id()) {
             return Err(Error::new(
                 Kind::WouldDeadlock,
@@ -333,6 +383,21 @@ impl Shared {
             done(Err(error));
         }
     }
+}
+
+/// Whether a log in that directory has ever been [established](Wal::establish).
+///
+/// # Errors
+/// `Internal` when the directory cannot be read.
+pub fn is_established(dir: &Path) -> Result<bool> {
+    let at_dir = |error: std::io::Error| Error::from(error).with("directory", dir.display());
+    for entry in std::fs::read_dir(dir).map_err(at_dir)? {
+        let name = entry.map_err(at_dir)?.file_name();
+        if name.to_str().is_some_and(|name| parse_name(name, "log").is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

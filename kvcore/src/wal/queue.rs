@@ -112,8 +112,7 @@ impl Queue {
     }
 
     /// Bytes that wait for the disk.
-    #[cfg(test)]
-    pub fn waiting_bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 

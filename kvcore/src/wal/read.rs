@@ -76,7 +76,9 @@ fn fetch_run(
     });
     let mut buffer = vec![0; length.sum()];
     segment.file.read_exact_at(&mut buffer, u64::from(at)).map_err(|error| {
-        Error::from(error).with("file", segment.path.display()).with("offset", at)
+        let unreadable = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+        let error = Error::from(error).with("file", segment.path.display()).with("offset", at);
+        if unreadable { error.unreadable() } else { error }
     })?;
     let buffer = Bytes::from(buffer);
     let mut offset = 0;

@@ -391,7 +391,7 @@ fn pressure_is_reported_and_goes_away() {
     until(|| !wal.pressure());
     wait(|done| log.append(records(1, 21..=40, 10), done)).unwrap();
     wal.close().unwrap();
-    assert_eq!(wal.owner.shared.queue.waiting_bytes(), 0);
+    assert_eq!(wal.owner.shared.queue.bytes(), 0);
 }
 
 #[test]

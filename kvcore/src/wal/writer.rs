@@ -207,7 +207,8 @@ impl Writer {
         if !upkeep {
             shared.ledger.stir(bytes);
         }
-        if active.offset > active.segment.size / 2 && !active.spare_asked {
+        // Early: if there is no room for the next one, this one is left.
+        if active.offset > active.segment.size / 4 && !active.spare_asked {
             active.spare_asked = true;
             shared.keeper.prepare();
         }

@@ -93,7 +93,9 @@ impl DiskEngine {
                 old.export(old.view()?, ranges.clone(), &runs_dir).collect();
             match runs {
                 Ok(runs) => fresh.import(ranges, &runs, &Batch::new())?,
-                Err(error) if error.kind() == Kind::Corruption => damaged(number, error)?,
+                Err(error) if error.kind() == Kind::Corruption || error.is_unreadable() => {
+                    damaged(number, error)?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -161,6 +163,9 @@ impl Engine for DiskEngine {
         groups: &[Ranges],
         damaged: &mut dyn FnMut(usize, Error) -> Result<()>,
     ) -> Result<()> {
+        if self.open.read().is_none() {
+            self.open_again()?;
+        }
         let Some(old) = self.take()? else {
             return Err(Error::internal("there is no state open to be salvaged"));
         };

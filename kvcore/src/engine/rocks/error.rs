@@ -13,10 +13,19 @@ use crate::types::{Error, Kind};
 
 /// The one error of a disk that RocksDB gets over.
 const DISK_FULL: &str = "No space left on device";
+/// What a disk answers that cannot read a sector.
+const UNREADABLE: &str = "Input/output error";
 
 /// A read that failed.
 pub(super) fn on_read(error: rocksdb::Error) -> Error {
-    Error::new(classify(error.as_ref()), "reading the stored state failed").because(error)
+    let unreadable = is_unreadable(error.as_ref());
+    let error =
+        Error::new(classify(error.as_ref()), "reading the stored state failed").because(error);
+    if unreadable { error.unreadable() } else { error }
+}
+
+fn is_unreadable(text: &str) -> bool {
+    text.starts_with("IO error") && text.contains(UNREADABLE)
 }
 
 /// A run that could not be looked at: when RocksDB makes nothing of a file, the file is to blame.
@@ -139,6 +148,9 @@ mod tests {
         );
         assert_eq!(classify("IO error: While pread: /d/000012.sst"), Kind::Internal);
         assert_eq!(classify("Shutdown in progress: "), Kind::Internal);
+        let sector = "IO error: While pread offset 0 len 9: /d/000012.sst: Input/output error";
+        assert_eq!((classify(sector), is_unreadable(sector)), (Kind::Internal, true));
+        assert!(!is_unreadable(full) && !is_unreadable("Corruption: Input/output error"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct StorageConfig {
     /// than a sixteenth of the file system is taken. 0, or 1 MiB to 1 TiB. Default: 256 MiB.
     pub disk_reserve: u64,
     /// Bytes a second that the node sends of snapshots to other replicas, all of them together. 1 MiB
-    /// to 4 GiB. Default: 64 MiB.
+    /// to 4 GiB. Default: 16 MiB.
     pub snapshot_rate: u64,
     /// Bytes a second that are written to disk in the background, to write out tables and to merge
     /// files. 1 MiB to 16 GiB. Default: 256 MiB.
@@ -37,7 +37,7 @@ impl Default for StorageConfig {
             memory_limit: 512 * MIB,
             log_budget: GIB,
             disk_reserve: 256 * MIB,
-            snapshot_rate: 64 * MIB,
+            snapshot_rate: 16 * MIB,
             compaction_rate: 256 * MIB,
         }
     }
