@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -102,6 +103,25 @@ int syncfs(int descriptor) {
     (void)descriptor;
     layer_die("syncfs is not known here");
 }
+
+/* Reads at an offset. */
+
+STAND_BEFORE(pread);
+
+ssize_t pread(int descriptor, void *bytes, size_t length, off_t offset) {
+    char inside[4096], place[4200];
+    if (rules_any() && store_file(descriptor) != NULL && store_path(descriptor, inside)) {
+        snprintf(place, sizeof place, "%s@%012lld", inside, (long long)offset);
+        struct verdict verdict = rules_verdict(READ, place);
+        if (verdict.action == FAIL) {
+            errno = verdict.error;
+            return -1;
+        }
+    }
+    return REAL(pread)(descriptor, bytes, length, offset);
+}
+
+ssize_t pread64(int, void *, size_t, off_t) __attribute__((alias("pread")));
 
 /* Writes at an offset. */
 

@@ -36,7 +36,7 @@
 #pragma GCC visibility push(hidden)
 
 /* What a rule can be about. */
-enum operation { SYNC = 1, WRITE = 2, CREATE = 4 };
+enum operation { SYNC = 1, WRITE = 2, CREATE = 4, READ = 8 };
 
 /* What a rule can do. */
 enum action { NOTHING, DROP, QUICK, FAIL };

@@ -7,8 +7,10 @@
  *               enospc  the same with ENOSPC
  *               stall   waits until no rule says so any more
  *               quick   syncs into the store alone, not the real disk: for stories that need many syncs
- *   OPERATIONS  of sync, write, create, one or more with commas; create is a new file, directory or link
- *   GLOB        of the path inside the live directory, beginning with `/`; `*` stands for slashes, too
+ *   OPERATIONS  of sync, write, create, read, one or more with commas; create is a new file, directory or
+ *               link, read is one at an offset
+ *   GLOB        of the path inside the live directory, beginning with `/`; `*` stands for slashes, too.
+ *               Behind the path of what is read come `@` and the offset, in twelve digits
  *   THREAD      a glob of the name of the thread, for syncs of the same file at two places in the code
  *
  * The first rule that fits counts. The harness replaces the file by renaming another to its name.
@@ -52,6 +54,8 @@ static int parse_operations(char *list) {
             operations |= WRITE;
         else if (strcmp(word, "create") == 0)
             operations |= CREATE;
+        else if (strcmp(word, "read") == 0)
+            operations |= READ;
         else
             layer_die("unknown operation in the rules");
     }
@@ -117,7 +121,10 @@ static void note(const char *action, enum operation operation, const char *insid
     if (path == NULL)
         return;
     char line[5000];
-    const char *name = operation == SYNC ? "sync" : operation == WRITE ? "write" : "create";
+    const char *name = operation == SYNC    ? "sync"
+                       : operation == WRITE ? "write"
+                       : operation == READ  ? "read"
+                                            : "create";
     int length = snprintf(line, sizeof line, "%s %s %s %s\n", action, name, inside, thread);
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (file < 0 || syscall(SYS_write, file, line, (size_t)length) != length)

@@ -242,7 +242,8 @@ static void copy(int from, int to, struct range range) {
         layer_die("no memory");
     while (range.from < range.to) {
         size_t wanted = range.to - range.from < PORTION ? (size_t)(range.to - range.from) : PORTION;
-        ssize_t got = pread(from, buffer, wanted, range.from);
+        /* Not libc's: what the rules say is not meant for the layer itself. */
+        ssize_t got = syscall(SYS_pread64, from, buffer, wanted, range.from);
         if (got == 0)
             break;
         if (got < 0 || syscall(SYS_pwrite64, to, buffer, (size_t)got, range.from) != got)

@@ -1,5 +1,6 @@
 //! Seats whose nodes found each other.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::patience::eventually;
@@ -90,6 +91,19 @@ impl Cluster {
         for seat in &mut self.seats {
             seat.finish();
         }
+    }
+
+    /// The replicas of a node, by group; it is restarted for that.
+    ///
+    /// # Panics
+    /// If it does not end or start, or cannot be looked at.
+    #[track_caller]
+    pub fn replicas_of(&mut self, seat: usize) -> BTreeMap<String, u64> {
+        self.seats[seat].ask_to_end("TERM");
+        let replicas = self.seats[seat].replicas();
+        self.seats[seat].start();
+        self.wait_settled();
+        replicas
     }
 
     /// Waits until every running node sees every running node as a member that is up, and knows each

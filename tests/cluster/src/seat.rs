@@ -1,10 +1,12 @@
 //! What a node keeps when its process is gone.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kvcore::api::{Client, ClientOptions, MemberStatus, Status};
 
+use crate::cli::distkv;
 use crate::power::Power;
 use crate::process::{Exit, Process, Ready};
 use crate::volume::Volume;
@@ -247,6 +249,21 @@ impl Seat {
     /// Whether a process is running here.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// The replicas that its directory holds, by group, when it is stopped.
+    ///
+    /// # Panics
+    /// If it cannot be looked at.
+    #[track_caller]
+    pub fn replicas(&self) -> BTreeMap<String, u64> {
+        let told = distkv(&["inspect", "--json", &self.data_dir.display().to_string()]).ok();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let replicas = told["replicas"].as_array().unwrap().iter();
+        let named = |one: &serde_json::Value| {
+            (one["group"].as_str().unwrap().to_owned(), one["replica"].as_u64().unwrap())
+        };
+        replicas.map(named).collect()
     }
 
     /// How many bytes the process here has written to its log so far.

@@ -57,19 +57,21 @@ impl Volume {
     /// # Panics
     /// If writing fails for another reason.
     pub fn fill(&self) -> u64 {
+        const MIB: usize = 1 << 20;
+        const BLOCK: usize = 1 << 12;
         let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
-        // Large portions first, for speed; then what is left, to the last block.
-        for portion in [1 << 20, 1 << 12, 1] {
+        // Large portions first, for speed; then what is left, to the last block. Somebody may give room
+        // back meanwhile: then all over again.
+        let mut at_most = |portion: usize, times: usize| {
             let zeroes = vec![0; portion];
-            loop {
-                match file.write_all(&zeroes).and_then(|()| file.sync_data()) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                    Err(error) => panic!("filling {}: {error}", self.root.display()),
-                }
-            }
-        }
-        file.metadata().unwrap().len()
+            (0..times).any(|_| match file.write_all(&zeroes).and_then(|()| file.sync_data()) {
+                Ok(()) => false,
+                Err(error) if error.kind() == ErrorKind::StorageFull => true,
+                Err(error) => panic!("filling {}: {error}", self.root.display()),
+            })
+        };
+        while !(at_most(MIB, usize::MAX) && at_most(BLOCK, MIB / BLOCK) && at_most(1, BLOCK)) {}
+        fs::metadata(self.filler()).unwrap().len()
     }
 
     /// Gives all of it back.

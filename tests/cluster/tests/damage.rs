@@ -55,16 +55,6 @@ fn verify(seat: &Seat) -> Ran {
     distkv(&["verify", &seat.data_dir.display().to_string()])
 }
 
-/// The replicas in the directory there, by group.
-fn replicas(seat: &Seat) -> BTreeMap<String, u64> {
-    let told = distkv(&["inspect", "--json", &seat.data_dir.display().to_string()]).ok();
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    let replicas = told["replicas"].as_array().unwrap().iter();
-    replicas
-        .map(|one| (one["group"].as_str().unwrap().into(), one["replica"].as_u64().unwrap()))
-        .collect()
-}
-
 /// How many replicas are others than before. The node must have one of each group, and no second.
 #[track_caller]
 fn replaced(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> usize {
@@ -96,7 +86,7 @@ fn damage_that_a_read_comes_upon_costs_a_replica_and_no_answer() {
     written.wait_for_more(2000, PATIENCE);
     let ledger = written.stop();
     cluster.seats[2].ask_to_end("TERM");
-    let before = replicas(&cluster.seats[2]);
+    let before = cluster.seats[2].replicas();
     damage_tables(&cluster.seats[2]);
     let found = verify(&cluster.seats[2]);
     assert_eq!(found.code, Some(1), "{found:?}");
@@ -113,7 +103,7 @@ fn damage_that_a_read_comes_upon_costs_a_replica_and_no_answer() {
     ledger.check(&patient(&cluster.endpoints())).unwrap();
     assert!(cluster.seats[2].is_running(), "the process lives on");
     cluster.seats[2].ask_to_end("TERM");
-    let replaced = replaced(&before, &replicas(&cluster.seats[2]));
+    let replaced = replaced(&before, &cluster.seats[2].replicas());
     println!("{replaced} of {PARTITIONS} replicas were rebuilt");
     assert!(replaced > 0);
 }
@@ -125,7 +115,7 @@ fn damage_that_merging_files_comes_upon_is_cleared_away_and_rebuilt_in_the_proce
     let load = load(&cluster.endpoints(), "merged", 8 * KIB);
     load.wait_for_more(1000, PATIENCE);
     cluster.seats[2].ask_to_end("TERM");
-    let before = replicas(&cluster.seats[2]);
+    let before = cluster.seats[2].replicas();
     damage_tables(&cluster.seats[2]);
     assert_eq!(verify(&cluster.seats[2]).code, Some(1));
     cluster.seats[2].start();
@@ -144,7 +134,7 @@ fn damage_that_merging_files_comes_upon_is_cleared_away_and_rebuilt_in_the_proce
     cluster.seats[2].ask_to_end("TERM");
     let after = verify(&cluster.seats[2]);
     assert_eq!(after.code, Some(0), "{after:?}");
-    let replaced = replaced(&before, &replicas(&cluster.seats[2]));
+    let replaced = replaced(&before, &cluster.seats[2].replicas());
     println!("{replaced} of {PARTITIONS} replicas were rebuilt");
     assert!(replaced > 0);
 }
@@ -153,10 +143,7 @@ fn damage_that_merging_files_comes_upon_is_cleared_away_and_rebuilt_in_the_proce
 fn damage_in_the_log_of_a_running_leader_is_never_passed_on() {
     let stage = Stage::new();
     let mut cluster = Cluster::of(&stage, 3, &FLAGS);
-    cluster.seats[0].ask_to_end("TERM");
-    let before = replicas(&cluster.seats[0]);
-    cluster.seats[0].start();
-    cluster.wait_settled();
+    let before = cluster.replicas_of(0);
     let load = load(&cluster.endpoints(), "log", 64 * KIB);
     cluster.seats[2].kill();
     // This is what the leaders have to send from their logs: more than they keep in memory.
@@ -174,7 +161,7 @@ fn damage_in_the_log_of_a_running_leader_is_never_passed_on() {
     }
     // What the third has it has from sound replicas.
     cluster.seats[0].kill();
-    let replaced = replaced(&before, &replicas(&cluster.seats[0]));
+    let replaced = replaced(&before, &cluster.seats[0].replicas());
     println!("{replaced} of {PARTITIONS} replicas were rebuilt");
     assert!(replaced > 0);
     eventually(PATIENCE, "the two others to have everything", || {
@@ -192,7 +179,7 @@ fn a_wiped_node_is_rebuilt_while_the_load_goes_on() {
     let load = load(&cluster.endpoints(), "wiped", 8 * KIB);
     load.wait_for_more(1000, PATIENCE);
     cluster.seats[2].ask_to_end("TERM");
-    let before = replicas(&cluster.seats[2]);
+    let before = cluster.seats[2].replicas();
     fs::remove_dir_all(&cluster.seats[2].data_dir).unwrap();
     cluster.seats[2].start();
     load.wait_for_more(500, PATIENCE);
@@ -204,6 +191,61 @@ fn a_wiped_node_is_rebuilt_while_the_load_goes_on() {
     let ledger = load.stop();
     ledger.check(&patient(&cluster.live_endpoints())).unwrap();
     cluster.seats[2].ask_to_end("TERM");
-    let after = replicas(&cluster.seats[2]);
+    let after = cluster.seats[2].replicas();
     assert_eq!(replaced(&before, &after), PARTITIONS + 1, "all ids are new: {after:?}");
+
+    // What was noted of the old ones may come back, as after a power failure: it says nothing of the new.
+    let notes = cluster.seats[2].data_dir.join("damaged");
+    fs::create_dir_all(&notes).unwrap();
+    for (group, replica) in &before {
+        if let Some(partition) = group.strip_prefix("partition ") {
+            File::create(notes.join(format!("{partition}-{replica}"))).unwrap();
+        }
+    }
+    assert_eq!(fs::read_dir(&notes).unwrap().count(), PARTITIONS);
+    cluster.seats[2].start();
+    wait_until_rebuilt(&cluster.seats[2]);
+    ledger.check(&patient(&cluster.endpoints())).unwrap();
+    cluster.seats[2].ask_to_end("TERM");
+    assert_eq!(cluster.seats[2].replicas(), after, "none is replaced once more");
+    assert_eq!(fs::read_dir(&notes).unwrap().count(), 0);
+}
+
+#[test]
+fn a_part_of_the_disk_that_cannot_be_read_costs_a_replica_and_no_answer() {
+    let stage = Stage::new();
+    let seats = vec![stage.seat("sound-1"), stage.seat("sound-2"), stage.seat("broken").on_power()];
+    let mut cluster = Cluster::found(seats, &FLAGS);
+    let written = load(&cluster.endpoints(), "sector", 8 * KIB);
+    written.wait_for_more(2000, PATIENCE);
+    let ledger = written.stop();
+    let before = cluster.replicas_of(2);
+    let tables = files(&cluster.seats[2].data_dir.join("state"), "sst");
+    let name = tables[0].file_name().unwrap().to_str().unwrap().to_owned();
+    // All but its end, where the file says of itself what it is: it can be opened.
+    let megabytes = tables[0].metadata().unwrap().len() / 1_000_000;
+    assert!(megabytes >= 4, "too little to tell");
+    let rules = (0..megabytes * 3 / 4).map(|number| format!("eio read */{name}@{number:06}*"));
+    let rules: Vec<String> = rules.collect();
+    cluster.seats[2].power().rule(&rules.iter().map(String::as_str).collect::<Vec<_>>());
+    // Its replicas are started again at first, in case it was for a moment only.
+    eventually(PATIENCE, "what cannot be read to be given up", || {
+        ledger.check(&patient(&cluster.seats[2].address))?;
+        let met = cluster.seats[2].power().met();
+        if tables[0].exists() {
+            Err(format!("it is still there, refused {met} times"))
+        } else {
+            Ok(())
+        }
+    });
+    assert!(cluster.seats[2].power().met() > 0, "it was refused");
+    wait_until_rebuilt(&cluster.seats[2]);
+    assert!(cluster.seats[2].is_running(), "the process lives on");
+    // Now it is needed for a majority, and must have everything.
+    cluster.seats[0].kill();
+    ledger.check(&patient(&cluster.live_endpoints())).unwrap();
+    cluster.seats[2].ask_to_end("TERM");
+    let replaced = replaced(&before, &cluster.seats[2].replicas());
+    println!("{replaced} of {PARTITIONS} replicas were rebuilt");
+    assert!(replaced > 0);
 }

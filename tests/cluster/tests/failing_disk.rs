@@ -91,6 +91,58 @@ fn one_of_three_is_whole_again_without_a_restart_once_its_log_can_be_synced() {
 }
 
 #[test]
+fn what_was_applied_before_it_was_logged_is_on_disk_when_the_log_goes_on_behind_it() {
+    let stage = Stage::new();
+    let mut cluster = three(&stage);
+    let before = cluster.replicas_of(0);
+    let mut mix = Mix::start(&cluster.endpoints(), MixPlan::seeded("eio", 4));
+    mix.wait_for_more(200, PATIENCE);
+    // The others agree on entries, and it applies them, while none of them gets into its log.
+    cluster.seats[0].power().rule(&["stall sync */log/*.log"]);
+    wait_until_met(&cluster.seats[0]);
+    mix.wait_for_more(500, PATIENCE);
+    cluster.seats[0].power().rule(&[BROKEN_LOG]);
+    wait_until_met(&cluster.seats[0]);
+    cluster.seats[0].power().rule(&[]);
+    wait_until_whole(&cluster.seats[0]);
+    mix.wait_for_more(200, PATIENCE);
+    // The log has forgotten what it never had; the state must have it.
+    cluster.seats[0].lose_power();
+    cluster.seats[0].start();
+    wait_until_whole(&cluster.seats[0]);
+    println!("{}", mix.stop());
+    cluster.seats[1].kill();
+    mix.check(&patient(&cluster.live_endpoints())).unwrap();
+    cluster.seats[0].ask_to_end("TERM");
+    assert_eq!(cluster.seats[0].replicas(), before, "none was found damaged, and replaced");
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_for_a_moment_costs_no_replica() {
+    let stage = Stage::new();
+    let seats = vec![stage.seat("broken").on_power(), stage.seat("sound-1"), stage.seat("sound-2")];
+    let mut cluster = Cluster::found(seats, &["--partitions=16", "--memory-limit=16MiB"]);
+    let mut mix = Mix::start(&cluster.endpoints(), MixPlan::seeded("eio", 5));
+    mix.wait_for_more(500, PATIENCE);
+    let before = cluster.replicas_of(0);
+    cluster.seats[0].power().rule(&["eio read */state/*.sst@*", "eio read */log/*.log@*"]);
+    eventually(PATIENCE, "the disk to refuse", || {
+        mix.check(&patient(&cluster.seats[0].address))?;
+        if cluster.seats[0].power().met() > 0 { Ok(()) } else { Err("it does not".to_owned()) }
+    });
+    mix.wait_for_more(200, PATIENCE);
+    cluster.seats[0].power().rule(&[]);
+    wait_until_whole(&cluster.seats[0]);
+    assert!(cluster.seats[0].is_running(), "the process lives on");
+    cluster.seats[1].kill();
+    mix.wait_for_more(200, PATIENCE);
+    println!("{}", mix.stop());
+    mix.check(&patient(&cluster.live_endpoints())).unwrap();
+    cluster.seats[0].ask_to_end("TERM");
+    assert_eq!(cluster.seats[0].replicas(), before, "none was found damaged, and replaced");
+}
+
+#[test]
 fn a_single_node_writes_again_without_a_restart_once_its_log_can_be_synced() {
     let stage = Stage::new();
     let mut cluster = Cluster::found(vec![stage.seat("alone").on_power()], &["--partitions=16"]);

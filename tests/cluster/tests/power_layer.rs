@@ -257,7 +257,8 @@ fn many_threads_lose_nothing_they_were_told() {
 #[test]
 fn rules_drop_syncs_and_fail_calls() {
     if let Some(dir) = on_power() {
-        let open = |name: &str| OpenOptions::new().write(true).open(dir.join(name)).unwrap();
+        let open =
+            |name: &str| OpenOptions::new().read(true).write(true).open(dir.join(name)).unwrap();
         let (dropped, broken, full) = (open("dropped"), open("broken"), open("full"));
         dropped.write_all_at(b"new", 0).unwrap();
         dropped.sync_data().unwrap();
@@ -272,8 +273,11 @@ fn rules_drop_syncs_and_fail_calls() {
             fs::create_dir(dir.join("full dir")).unwrap_err().kind(),
             ErrorKind::StorageFull
         );
+        assert_eq!(broken.read_at(&mut [0], 0).unwrap_err().raw_os_error(), Some(5));
+        assert_eq!(broken.read_at(&mut [0], 1).unwrap(), 1);
         // The rules go while the process runs.
         fs::remove_file(dir.join("../../control")).unwrap();
+        assert_eq!(broken.read_at(&mut [0], 0).unwrap(), 1);
         broken.write_all_at(b"er", 3).unwrap();
         broken.sync_data().unwrap();
         full.write_all_at(b"new", 0).unwrap();
@@ -284,9 +288,14 @@ fn rules_drop_syncs_and_fail_calls() {
     for name in ["dropped", "broken", "full"] {
         fs::write(scene.power.data_dir().join(name), "old").unwrap();
     }
-    scene.power.rule(&["drop sync */dropped", "eio sync */broken", "enospc write,create */full*"]);
+    scene.power.rule(&[
+        "drop sync */dropped",
+        "eio sync */broken",
+        "eio read */broken@000000000000",
+        "enospc write,create */full*",
+    ]);
     scene.run("rules_drop_syncs_and_fail_calls");
-    assert_eq!(scene.power.met(), 6);
+    assert_eq!(scene.power.met(), 7);
     scene.power.cut();
     assert_eq!(scene.read("dropped").unwrap(), b"old");
     // What a failed sync was to write is not written by the next one.
