@@ -360,7 +360,7 @@ distkv_error *distkv_options_set_disk_reserve(distkv_options *options, uint64_t 
 
 /**
  * Node: bytes a second that it sends of snapshots to other replicas. 1 MiB to just below 4 GiB.
- * Default: 64 MiB.
+ * Default: 16 MiB.
  */
 distkv_error *distkv_options_set_snapshot_rate(distkv_options *options, uint64_t bytes_a_second);
 

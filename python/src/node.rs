@@ -40,7 +40,7 @@ impl Resource for api::Node {
 ///     written out yet, without one for all keys and values. None: 512 MiB.
 /// log_budget: bytes that the log of all replicas may take. None: 1 GiB.
 /// disk_reserve: bytes of disk held back to clear up with when it is full. None: 256 MiB.
-/// snapshot_rate: bytes a second sent of snapshots. None: 64 MiB.
+/// snapshot_rate: bytes a second sent of snapshots. None: 16 MiB.
 /// compaction_rate: bytes a second written in the background. None: 256 MiB.
 #[pyclass(frozen, module = "distkv", weakref)]
 pub struct Node {

@@ -233,7 +233,7 @@ pub extern "C" fn distkv_options_set_disk_reserve(
 }
 
 /// Node: bytes a second that it sends of snapshots to other replicas. 1 MiB to just below 4 GiB.
-/// Default: 64 MiB.
+/// Default: 16 MiB.
 #[unsafe(no_mangle)]
 pub extern "C" fn distkv_options_set_snapshot_rate(
     options: *mut distkv_options,

@@ -64,7 +64,7 @@ pub struct Settings {
     /// Disk held back to clear up with when it is full, a sixteenth of the file system at most; 0 for none [default: 256MiB]
     #[arg(long, value_name = "BYTES")]
     pub disk_reserve: Option<ByteSize>,
-    /// What is sent of snapshots to other nodes, a second [default: 64MiB]
+    /// What is sent of snapshots to other nodes, a second [default: 16MiB]
     #[arg(long, value_name = "BYTES")]
     pub snapshot_rate: Option<ByteSize>,
     /// What is written to disk in the background, a second [default: 256MiB]
