@@ -15,7 +15,6 @@ use super::options::{CallOptions, ClientOptions, Consistency};
 use super::runtime::Runtime;
 use super::system;
 use crate::client::{self, Router, Way};
-use crate::node::{MemberStatus, Report, Status};
 use crate::rpc::{Identity, Peer, Pool};
 use crate::types::config::check_address;
 use crate::types::{Error, Kind, Limits, Result, Revision};
@@ -144,22 +143,6 @@ impl Client {
         self.start(move |client| async move { client.delete(key, timeout).await })
     }
 
-    /// What the node that answers knows of itself and its cluster.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Closed`, `Cancelled`.
-    pub fn status(&self) -> Op<Status> {
-        self.report(|report| report.status)
-    }
-
-    /// The members of the cluster.
-    ///
-    /// # Errors
-    /// As [`status`](Client::status).
-    pub fn members(&self) -> Op<Vec<MemberStatus>> {
-        self.report(|report| report.members)
-    }
-
     /// Closes the client: calls under way end with `Cancelled`, later ones with `Closed`. Closing
     /// twice is no error. Other clients and the node, if there is one in this process, go on. Blocks
     /// for a moment while links are closed.
@@ -167,18 +150,11 @@ impl Client {
         self.0.close();
     }
 
-    fn report<T: Send + 'static>(&self, choose: fn(Report) -> T) -> Op<T> {
-        let timeout = self.0.timeout;
-        self.start(move |client| async move {
-            Ok(choose(Report::parse(&client.describe(timeout).await?)?))
-        })
-    }
-
-    fn timeout(&self, options: &CallOptions) -> Duration {
+    pub(super) fn timeout(&self, options: &CallOptions) -> Duration {
         options.timeout.unwrap_or(self.0.timeout)
     }
 
-    fn start<T, F>(&self, work: impl FnOnce(client::Client) -> F) -> Op<T>
+    pub(super) fn start<T, F>(&self, work: impl FnOnce(client::Client) -> F) -> Op<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,

@@ -12,6 +12,7 @@
 //!
 //! Every handle is cheap to clone and may be used from any thread.
 
+mod administration;
 mod client;
 #[allow(unsafe_code)]
 mod fork;
@@ -28,10 +29,12 @@ pub use options::{CallOptions, ClientOptions, Consistency};
 
 #[cfg(feature = "rocksdb")]
 pub use crate::node::{Inspection, LogFiles, StateFiles, StoredReplica, inspect};
-pub use crate::node::{MemberStatus, Status};
-pub use crate::types::config::{Founding, NodeConfig, StorageConfig, Timers};
+pub use crate::node::{
+    MemberStatus, MoveStatus, Newcomer, NodeLoad, Plan, PlannedLoad, PlannedMove, RingStatus, Status,
+};
+pub use crate::types::config::{Founding, NodeConfig, Retune, StorageConfig, Timers, Tuning};
 pub use crate::types::limits;
-pub use crate::types::{ClusterId, Error, Kind, Limits, NodeId, Result, Revision};
+pub use crate::types::{ClusterId, Error, Kind, Limits, NodeId, PartitionId, Result, Revision};
 pub use bytes::Bytes;
 
 /// The version of this library.

@@ -83,22 +83,19 @@ impl Client {
         }
     }
 
-    /// What a node says of itself and its cluster, as JSON.
+    /// Asks any node something that is not about a key. Asked again if the node cannot answer.
     ///
     /// # Errors
-    /// `Unavailable`, `Timeout`.
-    pub async fn describe(&self, timeout: Duration) -> Result<Bytes> {
-        let described = retry::until(timeout, self.seam.entropy.next_u64(), |left| {
+    /// `Unavailable`, `Timeout`, and what the node answers.
+    pub async fn ask(&self, question: request::Body, timeout: Duration) -> Result<reply::Body> {
+        let asked = retry::until(timeout, self.seam.entropy.next_u64(), |left| {
             let peer = match &self.way {
                 Way::Here(peer) => peer.clone(),
                 Way::Routed(router) => router.anybody(),
             };
-            peer.call(request::Body::Describe(message::Describe {}), left)
+            peer.call(question.clone(), left)
         });
-        match described.await? {
-            reply::Body::Described(described) => Ok(described.json),
-            _ => Err(unexpected()),
-        }
+        asked.await
     }
 
     async fn mutate(&self, mutation: Mutation, timeout: Duration) -> Result<Outcome> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::{Member, Move};
 use crate::placement::Replica;
-use crate::types::config::ClusterConfig;
+use crate::types::config::{ClusterConfig, Retune};
 use crate::types::{ClusterId, Error, Kind, NodeId, PartitionId, ReplicaId, Result};
 
 /// A member-to-be.
@@ -25,7 +25,7 @@ pub struct NewMember {
 impl NewMember {
     pub(super) fn into_member(self, metadata: ReplicaId) -> Member {
         let NewMember { node, address, zone, weight_milli } = self;
-        Member { node, address, zone, weight_milli, metadata }
+        Member { node, address, zone, weight_milli, metadata, leaving: false, dead: false }
     }
 }
 
@@ -102,6 +102,28 @@ pub enum Change {
         partition: PartitionId,
         /// The replica that is damaged.
         replica: ReplicaId,
+    },
+    /// A member is to leave: its replicas go to others, then it is removed.
+    Leave {
+        /// The member.
+        node: NodeId,
+    },
+    /// A member is one no longer, whatever it holds. Its id never comes back.
+    Remove {
+        /// The member.
+        node: NodeId,
+    },
+    /// A member has been silent for so long that others are to take over what it holds; or it is back.
+    Mark {
+        /// The member.
+        node: NodeId,
+        /// Whether it counts as dead from now on.
+        dead: bool,
+    },
+    /// What may be changed of the cluster while it runs.
+    Tune {
+        /// What is to change.
+        change: Retune,
     },
 }
 

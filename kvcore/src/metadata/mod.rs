@@ -10,6 +10,7 @@
 
 mod apply;
 mod change;
+mod members;
 mod replica;
 mod state;
 mod watch;

@@ -1,13 +1,13 @@
 //! The map of the cluster, and the rules by which it changes. Pure: no I/O, no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Decision, NewMember};
 use super::replica::Metadata;
 use crate::placement::{Assignment, Replica, Table, Weighted};
-use crate::types::config::ClusterConfig;
+use crate::types::config::{ClusterConfig, Retune, Tuning};
 use crate::types::{ClusterId, Epoch, Kind, NodeId, PartitionId, ReplicaId};
 
 /// One member of the cluster.
@@ -23,6 +23,17 @@ pub struct Member {
     pub weight_milli: u32,
     /// Its replica of the metadata group.
     pub metadata: ReplicaId,
+    /// Whether it is on its way out: it gets nothing more, and what it holds goes to others.
+    pub leaving: bool,
+    /// Whether it has been silent for so long that others take over what it holds.
+    pub dead: bool,
+}
+
+impl Member {
+    /// Whether it is to hold replicas.
+    pub fn stays(&self) -> bool {
+        !self.leaving && !self.dead
+    }
 }
 
 /// A replica on its way. At least one of the two is there.
@@ -56,6 +67,10 @@ pub struct State {
     pub moves: BTreeMap<PartitionId, Move>,
     /// The next replica id to be issued.
     next_replica: u64,
+    /// What may be changed while the cluster runs.
+    pub tuning: Tuning,
+    /// Nodes that were members once. None of them ever is again: what it promised has been forgotten.
+    pub removed: BTreeSet<NodeId>,
 }
 
 impl State {
@@ -69,19 +84,28 @@ impl State {
         self.cluster != ClusterId::default()
     }
 
-    /// The members as the ring sees them.
+    /// The members that are to hold replicas, as the ring sees them.
     pub fn weighted(&self) -> Vec<Weighted> {
         let weighted = |member: &Member| Weighted {
             node: member.node,
             weight_milli: member.weight_milli,
             zone: member.zone.clone(),
         };
-        self.members.values().map(weighted).collect()
+        self.members.values().filter(|member| member.stays()).map(weighted).collect()
     }
 
-    /// How many replicas each partition is to have with the members there are.
+    /// How many replicas each partition is to have with the members there are. A dead one counts: a death
+    /// never makes a group smaller.
     pub fn replication_factor(&self) -> usize {
-        usize::from(self.config.replication_factor).min(self.members.len())
+        let staying = self.members.values().filter(|member| !member.leaving);
+        usize::from(self.config.replication_factor).min(staying.count())
+    }
+
+    /// How many replicas a partition has on members that are not dead.
+    pub fn sound(&self, partition: PartitionId) -> usize {
+        let placed = self.table.assignment(partition).into_iter().flat_map(|p| p.replicas.iter());
+        let alive = |node| self.members.get(node).is_some_and(|member| !member.dead);
+        placed.filter(|replica| alive(&replica.node)).count()
     }
 
     /// The replicas that a partition has once its move, if there is one, is done.
@@ -124,6 +148,10 @@ impl State {
                 self.confirm(partition, step, &destined)
             }
             Change::Replace { partition, replica } => self.replace(partition, replica),
+            Change::Leave { node } => self.leave(node),
+            Change::Remove { node } => self.remove(node),
+            Change::Mark { node, dead } => self.mark(node, dead),
+            Change::Tune { change } => self.tune(change),
         }
     }
 
@@ -156,50 +184,6 @@ impl State {
         Decision::Done
     }
 
-    fn join(&mut self, member: NewMember, replaces: Option<NodeId>) -> Decision {
-        if !self.founded() {
-            return refused(Kind::Unavailable, "the cluster has not been founded yet");
-        }
-        if let Some(known) = self.members.get_mut(&member.node) {
-            // Asked again, since the first answer was lost: the same answer.
-            let metadata = known.metadata;
-            if known.address != member.address {
-                known.address = member.address;
-                self.advance();
-            }
-            return Decision::Joined { metadata };
-        }
-        if let Some(gone) = replaces.and_then(|gone| self.members.get(&gone)) {
-            if gone.address != member.address {
-                return refused(Kind::Unavailable, "the member to be replaced is elsewhere by now");
-            }
-            let gone = gone.node;
-            self.remove(gone);
-        }
-        let metadata = self.issue();
-        self.members.insert(member.node, member.into_member(metadata));
-        self.advance();
-        Decision::Joined { metadata }
-    }
-
-    /// Forgets a member. Its replicas stay in the table until moves have replaced them.
-    fn remove(&mut self, node: NodeId) {
-        self.members.remove(&node);
-        self.moves.retain(|_, step| step.add.is_none_or(|replica| replica.node != node));
-    }
-
-    fn readdress(&mut self, node: NodeId, address: String) -> Decision {
-        match self.members.get_mut(&node) {
-            None => refused(Kind::NotFound, "no such member"),
-            Some(member) if member.address == address => Decision::Done,
-            Some(member) => {
-                member.address = address;
-                self.advance();
-                Decision::Done
-            }
-        }
-    }
-
     fn begin(
         &mut self,
         partition: PartitionId,
@@ -221,8 +205,8 @@ impl State {
             },
         };
         match add {
-            Some(node) if !self.members.contains_key(&node) => {
-                return refused(Kind::NotFound, "no such member");
+            Some(node) if !self.members.get(&node).is_some_and(Member::stays) => {
+                return refused(Kind::NotFound, "no such member that stays");
             }
             Some(node) if held(node) => {
                 return refused(Kind::InvalidArgument, "the node holds the partition already");
@@ -333,21 +317,33 @@ impl State {
         Decision::Done
     }
 
-    fn issue(&mut self) -> ReplicaId {
+    fn tune(&mut self, change: Retune) -> Decision {
+        match self.tuning.changed(&change) {
+            Ok(tuning) if tuning == self.tuning => Decision::Done,
+            Ok(tuning) => {
+                self.tuning = tuning;
+                self.advance();
+                Decision::Done
+            }
+            Err(error) => refused(error.kind(), error.message()),
+        }
+    }
+
+    pub(super) fn issue(&mut self) -> ReplicaId {
         let id = ReplicaId(self.next_replica);
         self.next_replica += 1;
         id
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.table.epoch = Epoch(self.table.epoch.0 + 1);
     }
 }
 
-fn refused(kind: Kind, message: &str) -> Decision {
+pub(super) fn refused(kind: Kind, message: &str) -> Decision {
     Decision::Refused { code: kind.code(), message: message.to_owned() }
 }
 
 #[cfg(test)]
 #[path = "state_test.rs"]
-mod tests;
+pub(super) mod tests;

@@ -126,7 +126,7 @@ impl Seeker<'_> {
             node: self.node.0,
             address: self.address.to_owned(),
             zone: config.zone.clone().unwrap_or_default(),
-            weight_milli: config.weight_milli(),
+            weight_milli: config.weight_milli()?,
             durable: config.data_dir.is_some(),
             partitions: config.founding.partitions.map(u32::from),
             replication_factor: config.founding.replication_factor.map(u32::from),

@@ -28,6 +28,7 @@ mod inspection;
 mod liveness;
 mod mover;
 mod rebalancer;
+mod ring;
 mod space;
 mod start;
 mod status;
@@ -38,5 +39,8 @@ mod upkeep;
 
 #[cfg(feature = "rocksdb")]
 pub use inspection::{Inspection, LogFiles, StateFiles, StoredReplica, inspect};
+pub use ring::{
+    MoveStatus, Newcomer, NodeLoad, Plan, PlannedLoad, PlannedMove, RingStatus, parse,
+};
 pub use start::Node;
 pub use status::{MemberStatus, Report, Status};

@@ -422,7 +422,7 @@ async fn found(core: &Core, config: ClusterConfig) -> Result<()> {
             node: core.node,
             address: core.address.clone(),
             zone: core.config.zone.clone(),
-            weight_milli: core.config.weight_milli(),
+            weight_milli: core.config.weight_milli()?,
         },
     };
     while !core.state().founded() {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
+use super::ring::RingStatus;
 use super::space::Level;
-use crate::types::{Error, Kind, PartitionId, Result};
+use crate::metadata::Member;
+use crate::types::PartitionId;
 
 /// One node's view of itself and its cluster. Ids are in hexadecimal, as they are shown everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,12 @@ pub struct Status {
     /// Whether the node's disk is full: it takes no writes, and others lead.
     #[serde(default)]
     pub full: bool,
+    /// Whether the node is on its way out.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Bytes of snapshots that the node has been sent since it started.
+    #[serde(default)]
+    pub snapshot_bytes_received: u64,
 }
 
 /// One member of the cluster, as the answering node sees it.
@@ -53,7 +61,8 @@ pub struct MemberStatus {
     pub id: String,
     /// What it is dialled at.
     pub address: String,
-    /// `up` if the answering node has a live link to it (or is it), else `down`.
+    /// `up` if the answering node has a live link to it (or is it), else `down`; `leaving` while it is on its
+    /// way out, and `dead` when others have taken over what it holds.
     pub state: String,
     /// Its share against others.
     pub weight: f64,
@@ -72,27 +81,9 @@ pub struct Report {
     pub status: Status,
     /// The members.
     pub members: Vec<MemberStatus>,
-}
-
-impl Report {
-    /// From JSON.
-    ///
-    /// # Errors
-    /// `Unsupported` if it does not parse: the other side is of another version.
-    pub fn parse(json: &[u8]) -> Result<Report> {
-        serde_json::from_slice(json).map_err(|error| {
-            Error::new(Kind::Unsupported, "the node's description does not parse").because(error)
-        })
-    }
-
-    /// As JSON.
-    ///
-    /// # Errors
-    /// `Internal` if it cannot be encoded.
-    pub fn json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self)
-            .map_err(|error| Error::internal("a description cannot be encoded").because(error))
-    }
+    /// The ring, if it was asked for.
+    #[serde(default)]
+    pub ring: Option<RingStatus>,
 }
 
 /// Describes a running node.
@@ -133,20 +124,32 @@ pub(super) fn report(core: &Core) -> Report {
         under_replicated: state
             .table
             .iter()
-            .filter(|(_, assignment)| assignment.replicas.len() < wanted)
+            .filter(|(partition, _)| state.sound(*partition) < wanted)
             .count(),
         durable: state.config.durable,
         damaged: core.host.damage().all().len(),
         full: core.space.level() > Level::Plenty,
+        leaving: state.members.get(&core.node).is_some_and(|me| me.leaving),
+        snapshot_bytes_received: core.storage.staging().received(),
     };
     let members = state.members.values().map(|member| MemberStatus {
         id: member.node.to_string(),
         address: member.address.clone(),
-        state: if reachable.contains(&member.node) { "up" } else { "down" }.to_owned(),
+        state: standing(member, reachable.contains(&member.node)).to_owned(),
         weight: f64::from(member.weight_milli) / 1000.0,
         zone: member.zone.clone(),
         replicas: state.table.replicas_on(member.node),
         leaders: state.table.leaders_on(member.node),
     });
-    Report { status, members: members.collect() }
+    Report { status, members: members.collect(), ring: None }
+}
+
+/// How a member is, in a word.
+pub(super) fn standing(member: &Member, reachable: bool) -> &'static str {
+    match (reachable, member.leaving, member.dead) {
+        (_, _, true) => "dead",
+        (false, _, _) => "down",
+        (true, true, _) => "leaving",
+        (true, false, _) => "up",
+    }
 }

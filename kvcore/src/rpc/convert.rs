@@ -51,6 +51,8 @@ bodies! {
     Propose -> Proposed,
     Describe -> Described,
     Ping -> Pong,
+    Manage -> Managed,
+    Plan -> Planned,
 }
 
 /// An error as it is sent. The errors beneath it become part of the message.

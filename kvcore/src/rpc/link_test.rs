@@ -60,7 +60,7 @@ async fn calls_go_both_ways_at_once() {
     tokio::spawn(from_a.map(Ok).forward(to_b));
     tokio::spawn(from_b.map(Ok).forward(to_a));
     let (one, two) =
-        (a.start(Ping {}.into(), SOON).unwrap(), b.start(Ping {}.into(), SOON).unwrap());
+        (a.start(Ping::default().into(), SOON).unwrap(), b.start(Ping::default().into(), SOON).unwrap());
     assert_eq!(one.finish().await.unwrap(), Pong::default().into());
     assert_eq!(two.finish().await.unwrap(), Pong::default().into());
 }
@@ -68,8 +68,8 @@ async fn calls_go_both_ways_at_once() {
 #[tokio::test]
 async fn a_call_that_was_given_up_before_it_left_never_leaves() {
     let (link, mut sent, _sender, _task) = carried(1 << 20);
-    let dropped = link.start(Ping {}.into(), SOON).unwrap();
-    let kept = link.start(Describe {}.into(), SOON).unwrap();
+    let dropped = link.start(Ping::default().into(), SOON).unwrap();
+    let kept = link.start(Describe::default().into(), SOON).unwrap();
     drop(dropped);
     let packet = sent.next().await.unwrap();
     assert_eq!(packet.frames.len(), 1);
@@ -116,12 +116,12 @@ async fn one_who_asks_and_never_reads_is_dropped() {
 #[tokio::test]
 async fn a_second_hello_ends_the_link_and_all_that_it_does() {
     let (link, _sent, mut sender, task) = carried(1 << 20);
-    let call = link.start(Describe {}.into(), SOON).unwrap();
-    sender.send(ask(1, Describe {})).await.unwrap();
+    let call = link.start(Describe::default().into(), SOON).unwrap();
+    sender.send(ask(1, Describe::default())).await.unwrap();
     sender.send(packet(0, frame::Body::Hello(Hello::default()))).await.unwrap();
     assert_eq!(task.await.unwrap().error().kind(), Kind::Unavailable);
     assert!(call.finish().await.is_err());
-    let late = link.start(Ping {}.into(), SOON).err().unwrap();
+    let late = link.start(Ping::default().into(), SOON).err().unwrap();
     assert_eq!(late.kind(), Kind::Unavailable);
 }
 
@@ -129,6 +129,6 @@ async fn a_second_hello_ends_the_link_and_all_that_it_does() {
 async fn what_a_newer_version_says_is_passed_over() {
     let (_link, mut sent, mut sender, _task) = carried(1 << 20);
     sender.send(Packet { frames: vec![Frame { call: 1, body: None }] }).await.unwrap();
-    sender.send(ask(2, Ping {})).await.unwrap();
+    sender.send(ask(2, Ping::default())).await.unwrap();
     assert_eq!(sent.next().await.unwrap().frames[0].call, 2);
 }

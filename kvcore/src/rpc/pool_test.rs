@@ -305,7 +305,7 @@ async fn a_snapshot_has_a_link_of_its_own() {
     let data = Bytes::from(vec![1; 1024 * 1024]);
     let chunk = |chunk| SnapshotChunk { chunk, data: data.clone(), ..SnapshotChunk::default() };
     let chunks: Vec<_> = (0..40).map(|at| peer.call(chunk(at).into(), SOON)).collect();
-    peer.call(Ping {}.into(), SOON).await.unwrap();
+    peer.call(Ping::default().into(), SOON).await.unwrap();
     for chunk in chunks {
         chunk.await.unwrap();
     }

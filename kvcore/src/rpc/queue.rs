@@ -194,8 +194,8 @@ mod tests {
     async fn lanes_go_in_their_order_and_frames_of_a_lane_in_theirs() {
         let queue = Queue::new(1 << 20);
         for (call, lane) in [(1, Lane::Normal), (2, Lane::Urgent)] {
-            queue.push(lane, frame(call, Ping {})).unwrap();
-            queue.push(lane, frame(call + 10, Ping {})).unwrap();
+            queue.push(lane, frame(call, Ping::default())).unwrap();
+            queue.push(lane, frame(call + 10, Ping::default())).unwrap();
         }
         assert_eq!(calls(&queue, 1 << 20).await, [2, 12, 1, 11]);
     }

@@ -99,11 +99,7 @@ impl NodeConfig {
         for address in self.join.iter().chain(&self.advertise) {
             check_address(address)?;
         }
-        if !(0.01..=100.0).contains(&self.weight) {
-            return Err(Error::new(Kind::InvalidArgument, "weight out of range")
-                .with("weight", self.weight)
-                .with("allowed", "0.01 to 100"));
-        }
+        weight_milli(self.weight)?;
         let timers = &self.timers;
         if timers.heartbeat.is_zero()
             || timers.heartbeat * 2 > timers.election_min
@@ -138,9 +134,25 @@ impl NodeConfig {
     }
 
     /// The weight in thousandths, as the ring counts it.
-    pub fn weight_milli(&self) -> u32 {
-        (self.weight * 1000.0).round() as u32
+    ///
+    /// # Errors
+    /// As [`weight_milli`].
+    pub fn weight_milli(&self) -> Result<u32> {
+        weight_milli(self.weight)
     }
+}
+
+/// A node's share against others', in thousandths, as the ring counts it.
+///
+/// # Errors
+/// `InvalidArgument` unless it is 0.01 to 100.
+pub fn weight_milli(weight: f64) -> Result<u32> {
+    if !(0.01..=100.0).contains(&weight) {
+        return Err(Error::new(Kind::InvalidArgument, "weight out of range")
+            .with("weight", weight)
+            .with("allowed", "0.01 to 100"));
+    }
+    Ok((weight * 1000.0).round() as u32)
 }
 
 /// Checks that an address is `host:port`: the host may be a name, the port is 1 to 65535.
