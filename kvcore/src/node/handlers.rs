@@ -15,8 +15,8 @@ use crate::rpc::message::{self, execute, executed, reply, request};
 use crate::rpc::{Answer, Caller, Handler, convert};
 use crate::types::config::{Founding, check_address};
 use crate::types::{
-    Budget, ClusterId, Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Room,
-    Token,
+    Budget, ClusterId, Command, Consistency, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId,
+    Result, Room, Token,
 };
 
 /// How often a request is passed on from node to node at most: to somebody who holds the partition,
@@ -269,7 +269,9 @@ async fn perform(
     room: Room,
 ) -> Result<message::Executed> {
     if let Some(execute::Operation::Get(get)) = &execute.operation {
-        let found = replica.read(&get.key).await.map_err(|error| damaged(core, replica, error))?;
+        let consistency = Consistency::from_number(get.consistency)?;
+        let found = replica.read(&get.key, consistency).await;
+        let found = found.map_err(|error| damaged(core, replica, error))?;
         let value = match found {
             None => message::Value::default(),
             Some((value, revision)) => message::Value { found: true, value, revision },
