@@ -110,14 +110,15 @@ impl Client {
         }))
     }
 
-    /// Sets the value of a key; the new revision.
+    /// Sets the value of a key; the new revision. With `if_revision` or `if_absent`, only if that holds.
     ///
     /// # Errors
+    /// `Conflict` with the revision in force, if the condition does not hold, and nothing has changed;
     /// `InvalidArgument` (empty key), `TooLarge`, `Unavailable`, `Timeout`, `Overloaded`,
     /// `StorageFull`, `Closed`, `Cancelled`, `SessionExpired`, `Internal`.
     pub fn put(&self, key: Bytes, value: Bytes, options: CallOptions) -> Op<Revision> {
-        let timeout = self.timeout(&options);
-        self.start(move |client| async move { client.put(key, value, timeout).await })
+        let (condition, timeout) = (options.condition(), self.timeout(&options));
+        self.start(move |client| async move { client.put(key, value, condition?, timeout).await })
     }
 
     /// The value of a key with its revision; nothing if it is absent.
@@ -133,13 +134,39 @@ impl Client {
         })
     }
 
-    /// Removes a key; whether it existed.
+    /// Reads a value, makes another one of it, and puts that in its place, unless somebody else has changed it
+    /// meanwhile: then all over again, with pauses in between, within the call's timeout and 1000 times at
+    /// most. The new revision, or None if `change` wanted nothing changed. `change` is called on a thread of
+    /// the library and must not block; it may be called several times, and only what it made last counts.
+    ///
+    /// # Errors
+    /// `Conflict` if others came in between each time; `InvalidArgument` if there is a condition among the
+    /// options; as [`put`](Client::put) and [`get`](Client::get).
+    pub fn update(
+        &self,
+        key: Bytes,
+        mut change: impl FnMut(Option<Entry>) -> Option<Bytes> + Send + 'static,
+        options: CallOptions,
+    ) -> Op<Option<Revision>> {
+        let (condition, timeout) = (options.condition(), self.timeout(&options));
+        self.start(move |client| async move {
+            if condition?.is_some() {
+                return Err(Error::new(Kind::InvalidArgument, "an update has its own condition"));
+            }
+            let change = |found: Option<(Bytes, Revision)>| {
+                change(found.map(|(value, revision)| Entry { value, revision }))
+            };
+            client.update(key, change, timeout).await
+        })
+    }
+
+    /// Removes a key; whether it existed. With `if_revision`, only if it has that revision.
     ///
     /// # Errors
     /// As [`put`](Client::put).
     pub fn delete(&self, key: Bytes, options: CallOptions) -> Op<bool> {
-        let timeout = self.timeout(&options);
-        self.start(move |client| async move { client.delete(key, timeout).await })
+        let (condition, timeout) = (options.condition(), self.timeout(&options));
+        self.start(move |client| async move { client.delete(key, condition?, timeout).await })
     }
 
     /// Closes the client: calls under way end with `Cancelled`, later ones with `Closed`. Closing

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::types::{Consistency, Limits};
+use crate::types::{Consistency, Error, Kind, Limits, Result, Revision};
 
 /// Options of one call.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,29 @@ pub struct CallOptions {
     pub timeout: Option<Duration>,
     /// How fresh a read must be. Default: linearizable.
     pub consistency: Consistency,
+    /// Put or delete only if the key has this revision; an absent key has revision 0. Default: whatever it
+    /// has.
+    pub if_revision: Option<Revision>,
+    /// Put only if the key is absent. Default: whether or not it is.
+    pub if_absent: bool,
+}
+
+impl CallOptions {
+    /// The revision that the key must have, if any must.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it must be absent and have a revision.
+    pub(super) fn condition(&self) -> Result<Option<Revision>> {
+        match (self.if_absent, self.if_revision) {
+            (true, Some(revision)) if revision != 0 => {
+                Err(Error::new(Kind::InvalidArgument, "a key that is absent has no revision")
+                    .with("if_revision", revision)
+                    .with("if_absent", true))
+            }
+            (true, _) => Ok(Some(0)),
+            (false, condition) => Ok(condition),
+        }
+    }
 }
 
 /// Options of a client.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use crate::types::{Error, Kind, Result};
@@ -54,6 +54,48 @@ where
     }
 }
 
+/// Attempts that are made at most while others come in between.
+const CONFLICTS: usize = 1000;
+
+/// The pauses between attempts that met a conflict: longer and longer, not alike for all callers, and
+/// bounded in number and time.
+pub(super) struct Pauses {
+    deadline: Instant,
+    delays: ExponentialBackoff,
+}
+
+impl Pauses {
+    pub(super) fn new(timeout: Duration, seed: u64) -> Pauses {
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(1))
+            .with_max_delay(Duration::from_millis(100))
+            .with_jitter()
+            .with_jitter_seed(seed)
+            .with_max_times(CONFLICTS)
+            .build();
+        Pauses { deadline: Instant::now() + timeout.min(LONGEST), delays }
+    }
+
+    /// How long the next attempt may take.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Pauses after an attempt.
+    ///
+    /// # Errors
+    /// What the attempt met, if it was no conflict or there are to be no more.
+    pub(super) async fn after(&mut self, error: Error) -> Result<()> {
+        match self.delays.next() {
+            Some(delay) if error.kind() == Kind::Conflict && delay < self.left() => {
+                tokio::time::sleep(delay).await;
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+}
+
 fn again(kind: Kind) -> bool {
     matches!(kind, Kind::Unavailable | Kind::Timeout | Kind::Overloaded)
 }
@@ -81,6 +123,22 @@ mod tests {
             async move { kind.map_or(Ok(made), |kind| Err(Error::new(kind, "no"))) }
         })
         .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn conflicts_are_tried_again_within_bounds() {
+        let met = async |kind: Kind, pauses: &mut Pauses| {
+            let mut attempts = 1;
+            while pauses.after(Error::new(kind, "no")).await.is_ok() {
+                attempts += 1;
+            }
+            attempts
+        };
+        let mut long = Pauses::new(Duration::from_secs(3600), 1);
+        assert_eq!(met(Kind::Conflict, &mut long).await, CONFLICTS + 1);
+        let mut short = Pauses::new(Duration::from_millis(500), 1);
+        assert!((5..20).contains(&met(Kind::Conflict, &mut short).await));
+        assert_eq!(met(Kind::Timeout, &mut Pauses::new(Duration::from_secs(3600), 1)).await, 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -100,7 +100,7 @@ mod tests {
     fn commands_are_numbered_and_the_lowest_open_one_is_told() {
         let session = Session::new(Seam { clock: Arc::new(Fixed), entropy: Arc::new(Fixed) });
         let begin = || {
-            let mutation = Mutation::Delete { key: Bytes::from_static(b"k") };
+            let mutation = Mutation::Delete { key: Bytes::from_static(b"k"), if_revision: None };
             session.begin(mutation, Duration::from_secs(5))
         };
         let (first, second) = (begin(), begin());
@@ -109,7 +109,7 @@ mod tests {
         drop(first);
         assert_eq!(begin().command.lowest_unanswered, 2);
         assert_eq!(second.command.not_after_ms, 1_000 + 5_000 + 300_000);
-        let mutation = Mutation::Delete { key: Bytes::from_static(b"k") };
+        let mutation = Mutation::Delete { key: Bytes::from_static(b"k"), if_revision: None };
         let endless = session.begin(mutation, Duration::MAX);
         assert_eq!(endless.command.not_after_ms, 1_000 + 24 * 3_600_000 + 300_000);
     }

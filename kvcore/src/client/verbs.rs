@@ -38,29 +38,66 @@ impl Client {
         Client { way, session, seam, limits, in_flight }
     }
 
-    /// Sets the value of a key; its new revision.
+    /// Sets the value of a key; its new revision. With `if_revision` only if the key has that revision, 0 for
+    /// none.
     ///
     /// # Errors
-    /// `InvalidArgument`, `TooLarge`, `Overloaded`, `Unavailable`, `Timeout`, `SessionExpired`, and
-    /// what the leader met: `StorageFull`, `Internal`.
-    pub async fn put(&self, key: Bytes, value: Bytes, timeout: Duration) -> Result<Revision> {
+    /// `Conflict` if it has another; `InvalidArgument`, `TooLarge`, `Overloaded`, `Unavailable`, `Timeout`,
+    /// `SessionExpired`, and what the leader met: `StorageFull`, `Internal`.
+    pub async fn put(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        if_revision: Option<Revision>,
+        timeout: Duration,
+    ) -> Result<Revision> {
         self.limits.check_key(&key)?;
         self.limits.check_value(&value)?;
-        match self.mutate(Mutation::Put { key, value }, timeout).await? {
+        match self.mutate(Mutation::Put { key, value, if_revision }, timeout).await? {
             Outcome::Put { revision } => Ok(revision),
             _ => Err(unexpected()),
         }
     }
 
-    /// Removes a key; whether it existed.
+    /// Removes a key; whether it existed. With `if_revision` only if it has that revision.
     ///
     /// # Errors
     /// As [`put`](Client::put).
-    pub async fn delete(&self, key: Bytes, timeout: Duration) -> Result<bool> {
+    pub async fn delete(
+        &self,
+        key: Bytes,
+        if_revision: Option<Revision>,
+        timeout: Duration,
+    ) -> Result<bool> {
         self.limits.check_key(&key)?;
-        match self.mutate(Mutation::Delete { key }, timeout).await? {
+        match self.mutate(Mutation::Delete { key, if_revision }, timeout).await? {
             Outcome::Deleted { existed } => Ok(existed),
             _ => Err(unexpected()),
+        }
+    }
+
+    /// Reads a value, makes another one of it, and puts that in its place unless somebody else has changed it
+    /// meanwhile; then all over again. The new revision, or None if `change` wants nothing changed.
+    ///
+    /// # Errors
+    /// `Conflict` if others came in between again and again; as [`put`](Client::put) and
+    /// [`get`](Client::get).
+    pub async fn update(
+        &self,
+        key: Bytes,
+        mut change: impl FnMut(Option<(Bytes, Revision)>) -> Option<Bytes>,
+        timeout: Duration,
+    ) -> Result<Option<Revision>> {
+        let mut pauses = retry::Pauses::new(timeout, self.seam.entropy.next_u64());
+        loop {
+            let left = pauses.left();
+            let found = self.get(key.clone(), Consistency::Linearizable, left).await?;
+            let revision = found.as_ref().map_or(0, |(_, revision)| *revision);
+            let Some(value) = change(found) else { return Ok(None) };
+            match self.put(key.clone(), value, Some(revision), pauses.left()).await {
+                Ok(revision) => return Ok(Some(revision)),
+                Err(error) => pauses.after(error).await?,
+            }
         }
     }
 

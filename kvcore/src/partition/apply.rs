@@ -15,7 +15,7 @@ use crate::types::{
 use crate::wal::Position;
 
 /// The first byte of each entry. A replica that meets a larger one stops rather than guess.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// One log entry: commands that were waiting together.
 #[derive(Serialize, Deserialize)]
@@ -70,8 +70,8 @@ pub(super) struct Partition {
     engine: Arc<dyn Engine>,
     header: Header,
     sessions: Sessions,
-    /// Which keys the batch under construction sets (true) or removes (false).
-    unwritten: HashMap<Bytes, bool>,
+    /// The revisions of the keys that the batch under construction changes; 0 for one that it removes.
+    unwritten: HashMap<Bytes, Revision>,
 }
 
 impl Partition {
@@ -90,10 +90,45 @@ impl Partition {
         }
     }
 
-    fn exists(&self, key: &Bytes) -> Result<bool> {
-        match self.unwritten.get(key) {
-            Some(exists) => Ok(*exists),
-            None => Ok(self.engine.get(Family::Data, &keys::data(self.group, key))?.is_some()),
+    /// The revision of a key's value, 0 if it has none.
+    fn revision(&self, key: &Bytes) -> Result<Revision> {
+        if let Some(revision) = self.unwritten.get(key) {
+            return Ok(*revision);
+        }
+        let stored = self.engine.get(Family::Data, &keys::data(self.group, key))?;
+        stored.map_or(Ok(0), |stored| Ok(parse_stored(&stored)?.1))
+    }
+
+    /// The outcome if the condition of a mutation does not hold.
+    fn conflict(&self, mutation: &Mutation) -> Result<Option<Outcome>> {
+        let Some(wanted) = mutation.if_revision() else { return Ok(None) };
+        let revision = self.revision(mutation.key())?;
+        let code = Kind::Conflict.code();
+        let refused = Outcome::Refused { code, revision: Some(revision) };
+        Ok((revision != wanted).then_some(refused))
+    }
+
+    fn change(&mut self, mutation: &Mutation, batch: &mut Batch) -> Result<Outcome> {
+        if let Some(refused) = self.conflict(mutation)? {
+            return Ok(refused);
+        }
+        match mutation {
+            Mutation::Put { key, value, .. } => {
+                self.header.revision += 1;
+                let revision = self.header.revision;
+                batch.put(Family::Data, keys::data(self.group, key), stored(revision, value));
+                self.unwritten.insert(key.clone(), revision);
+                Ok(Outcome::Put { revision })
+            }
+            Mutation::Delete { key, .. } => {
+                let existed = self.revision(key)? != 0;
+                if existed {
+                    self.header.revision += 1;
+                    batch.delete(Family::Data, keys::data(self.group, key));
+                    self.unwritten.insert(key.clone(), 0);
+                }
+                Ok(Outcome::Deleted { existed })
+            }
         }
     }
 
@@ -105,24 +140,7 @@ impl Partition {
             }
             Verdict::Fresh => {}
         }
-        let outcome = match &command.mutation {
-            Mutation::Put { key, value } => {
-                self.header.revision += 1;
-                let revision = self.header.revision;
-                batch.put(Family::Data, keys::data(self.group, key), stored(revision, value));
-                self.unwritten.insert(key.clone(), true);
-                Outcome::Put { revision }
-            }
-            Mutation::Delete { key } => {
-                let existed = self.exists(key)?;
-                if existed {
-                    self.header.revision += 1;
-                    batch.delete(Family::Data, keys::data(self.group, key));
-                    self.unwritten.insert(key.clone(), false);
-                }
-                Outcome::Deleted { existed }
-            }
-        };
+        let outcome = self.change(&command.mutation, batch)?;
         self.sessions.remember(command, outcome.clone(), batch)?;
         Ok(outcome)
     }

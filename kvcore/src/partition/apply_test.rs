@@ -52,11 +52,22 @@ fn put(key: &str, value: &str) -> Mutation {
     Mutation::Put {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::copy_from_slice(value.as_bytes()),
+        if_revision: None,
     }
 }
 
+/// The same, only if the key has that revision.
+fn only_if(revision: Revision, mut mutation: Mutation) -> Mutation {
+    match &mut mutation {
+        Mutation::Put { if_revision, .. } | Mutation::Delete { if_revision, .. } => {
+            *if_revision = Some(revision);
+        }
+    }
+    mutation
+}
+
 fn delete(key: &str) -> Mutation {
-    Mutation::Delete { key: Bytes::copy_from_slice(key.as_bytes()) }
+    Mutation::Delete { key: Bytes::copy_from_slice(key.as_bytes()), if_revision: None }
 }
 
 #[test]
@@ -77,6 +88,56 @@ fn revisions_count_mutations_and_deletes_say_what_was_there() {
         ]
     );
     assert_eq!(bench.get("a"), Some((Bytes::from_static(b"3"), 4)));
+}
+
+#[test]
+fn a_condition_that_does_not_hold_changes_nothing_and_says_what_holds() {
+    let conflict =
+        |revision| Outcome::Refused { code: Kind::Conflict.code(), revision: Some(revision) };
+    let mut bench = Bench::new();
+    // Whether or not what they are about has been written yet: the first five are one batch.
+    let commands = [
+        only_if(3, put("a", "never")),
+        only_if(0, put("a", "1")),
+        only_if(0, put("a", "never")),
+        only_if(1, put("a", "2")),
+        only_if(1, delete("a")),
+    ];
+    let commands = commands.map(|mutation| bench.command(mutation)).to_vec();
+    let outcomes = bench.entry(0, commands.clone());
+    assert_eq!(
+        outcomes,
+        [
+            conflict(0),
+            Outcome::Put { revision: 1 },
+            conflict(1),
+            Outcome::Put { revision: 2 },
+            conflict(2),
+        ]
+    );
+    assert_eq!(bench.get("a"), Some((Bytes::from_static(b"2"), 2)));
+    // A retry is told the same, whatever holds by now.
+    assert_eq!(bench.entry(0, commands), outcomes);
+    let commands = [
+        only_if(1, put("a", "never")),
+        only_if(2, delete("a")),
+        only_if(2, delete("a")),
+        only_if(0, delete("a")),
+        put("b", "4"),
+    ];
+    let commands = commands.map(|mutation| bench.command(mutation)).to_vec();
+    assert_eq!(
+        bench.entry(0, commands),
+        [
+            conflict(2),
+            Outcome::Deleted { existed: true },
+            conflict(0),
+            Outcome::Deleted { existed: false },
+            // What was refused has not been counted.
+            Outcome::Put { revision: 4 },
+        ]
+    );
+    assert_eq!(bench.get("a"), None);
 }
 
 #[test]

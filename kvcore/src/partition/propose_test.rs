@@ -73,7 +73,7 @@ fn command(sequence: u64) -> Command {
         sequence,
         lowest_unanswered: 1,
         not_after_ms: 2_000,
-        mutation: Mutation::Put { key: Bytes::from_static(b"k"), value },
+        mutation: Mutation::Put { key: Bytes::from_static(b"k"), value, if_revision: None },
     }
 }
 

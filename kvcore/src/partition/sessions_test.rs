@@ -10,7 +10,7 @@ fn command(sequence: u64, lowest: u64, not_after_ms: u64) -> Command {
         sequence,
         lowest_unanswered: lowest,
         not_after_ms,
-        mutation: Mutation::Delete { key: Bytes::from_static(b"k") },
+        mutation: Mutation::Delete { key: Bytes::from_static(b"k"), if_revision: None },
     }
 }
 

@@ -122,8 +122,12 @@ pub fn required<T>(field: Option<T>, name: &'static str) -> Result<T> {
 impl From<Command> for message::Execute {
     fn from(command: Command) -> message::Execute {
         let operation = match command.mutation {
-            Mutation::Put { key, value } => execute::Operation::Put(message::Put { key, value }),
-            Mutation::Delete { key } => execute::Operation::Delete(message::Delete { key }),
+            Mutation::Put { key, value, if_revision } => {
+                execute::Operation::Put(message::Put { key, value, if_revision })
+            }
+            Mutation::Delete { key, if_revision } => {
+                execute::Operation::Delete(message::Delete { key, if_revision })
+            }
         };
         message::Execute {
             session: command.session.0,
@@ -142,8 +146,12 @@ impl TryFrom<message::Execute> for Command {
 
     fn try_from(execute: message::Execute) -> Result<Command> {
         let mutation = match required(execute.operation, "operation")? {
-            execute::Operation::Put(put) => Mutation::Put { key: put.key, value: put.value },
-            execute::Operation::Delete(delete) => Mutation::Delete { key: delete.key },
+            execute::Operation::Put(message::Put { key, value, if_revision }) => {
+                Mutation::Put { key, value, if_revision }
+            }
+            execute::Operation::Delete(message::Delete { key, if_revision }) => {
+                Mutation::Delete { key, if_revision }
+            }
             execute::Operation::Get(_) => {
                 return Err(Error::new(Kind::InvalidArgument, "a read is no command"));
             }
@@ -216,8 +224,9 @@ mod tests {
     #[test]
     fn commands_and_outcomes_come_back_as_they_were() {
         for mutation in [
-            Mutation::Put { key: "k".into(), value: "v".into() },
-            Mutation::Delete { key: "k".into() },
+            Mutation::Put { key: "k".into(), value: "v".into(), if_revision: None },
+            Mutation::Put { key: "k".into(), value: "v".into(), if_revision: Some(0) },
+            Mutation::Delete { key: "k".into(), if_revision: Some(7) },
         ] {
             let command = Command {
                 session: SessionId(1),

@@ -533,6 +533,7 @@ async fn requests_being_handled_are_bounded_and_replicas_have_room_of_their_own(
         let operation = execute::Operation::Put(message::Put {
             key: vec![0; 700_000].into(),
             value: "wait".into(),
+            if_revision: None,
         });
         peer.call(Execute { operation: Some(operation), ..Execute::default() }.into(), SOON)
     };

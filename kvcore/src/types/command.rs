@@ -15,11 +15,15 @@ pub enum Mutation {
         key: Bytes,
         /// The value: up to `limits::VALUE_BYTES`, may be empty.
         value: Bytes,
+        /// Only if the key has this revision, 0 for none; else the answer is `Conflict`.
+        if_revision: Option<Revision>,
     },
     /// Removes a key.
     Delete {
         /// The key.
         key: Bytes,
+        /// Only if the key has this revision, 0 for none; else the answer is `Conflict`.
+        if_revision: Option<Revision>,
     },
 }
 
@@ -27,15 +31,24 @@ impl Mutation {
     /// The key that the mutation is about.
     pub fn key(&self) -> &Bytes {
         match self {
-            Mutation::Put { key, .. } | Mutation::Delete { key } => key,
+            Mutation::Put { key, .. } | Mutation::Delete { key, .. } => key,
+        }
+    }
+
+    /// What revision the key must have, if that is asked for.
+    pub fn if_revision(&self) -> Option<Revision> {
+        match self {
+            Mutation::Put { if_revision, .. } | Mutation::Delete { if_revision, .. } => {
+                *if_revision
+            }
         }
     }
 
     /// About how many bytes it takes in a queue or a log entry.
     pub fn weight(&self) -> usize {
         64 + match self {
-            Mutation::Put { key, value } => key.len() + value.len(),
-            Mutation::Delete { key } => key.len(),
+            Mutation::Put { key, value, .. } => key.len() + value.len(),
+            Mutation::Delete { key, .. } => key.len(),
         }
     }
 }
