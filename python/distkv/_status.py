@@ -41,6 +41,8 @@ class Status:
     """Whether the node's disk is full: it takes no writes, and others lead."""
     leaving: bool
     """Whether the node is on its way out of the cluster."""
+    metadata_leader: str | None
+    """The id of the node that leads the metadata group, as far as this one knows."""
     snapshot_bytes_received: int
     """Bytes of snapshots that the node has been sent since it started."""
 

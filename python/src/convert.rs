@@ -121,6 +121,7 @@ pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyAn
     fields.set_item("damaged", status.damaged)?;
     fields.set_item("full", status.full)?;
     fields.set_item("leaving", status.leaving)?;
+    fields.set_item("metadata_leader", status.metadata_leader.as_deref())?;
     fields.set_item("snapshot_bytes_received", status.snapshot_bytes_received)?;
     CLASS.import(py, "distkv._status", "Status")?.call((), Some(&fields))
 }

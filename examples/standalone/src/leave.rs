@@ -117,7 +117,7 @@ struct Display {
 impl Display {
     fn new(node: NodeId) -> Result<Display> {
         let unable = |error| Error::internal("the bar cannot be drawn").because(error);
-        let template = "leaving {wide_bar} {pos} of {len} replicas given away, {eta} to go";
+        let template = "leaving {wide_bar} {pos} of {len} replicas given away in {elapsed}";
         let style = ProgressStyle::with_template(template).map_err(unable)?;
         // Hidden where stderr is no terminal.
         let bar = ProgressBar::new(0).with_style(style.progress_chars("█▉▊▋▌▍▎▏░"));

@@ -207,5 +207,8 @@ new-1             0    48    +48     │█████████████�
         assert_eq!(duration(-1.0), Duration::ZERO);
         assert_eq!(duration(f64::INFINITY), Duration::MAX);
         assert_eq!(duration(f64::NAN), Duration::ZERO);
+        let moves = vec![PlannedMove::default()];
+        let endless = api::Plan { moves, seconds: f64::INFINITY, ..api::Plan::default() };
+        assert!(draw(&endless, 80).contains(" years\n"));
     }
 }

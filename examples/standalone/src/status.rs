@@ -89,11 +89,14 @@ fn none_to_come(client: &Client, ring: &RingStatus) -> Result<bool> {
 /// A node and its cluster, one fact a line, then the moves.
 fn draw(status: &api::Status, ring: Option<&RingStatus>, columns: usize) -> String {
     let paused = ring.is_some_and(|ring| ring.tuning.paused);
+    // The ring is a little newer, and its moves stand below.
+    let moves = ring.map_or(status.moves, |ring| ring.moves.len());
     let facts = [
         ("node", status.node.clone()),
         ("address", status.address.clone()),
         ("version", status.version.clone()),
         ("cluster", status.cluster.clone()),
+        ("metadata leader", status.metadata_leader.clone().unwrap_or_else(|| "-".into())),
         ("epoch", status.epoch.to_string()),
         ("partitions", status.partitions.to_string()),
         ("replication factor", status.replication_factor.to_string()),
@@ -114,7 +117,7 @@ fn draw(status: &api::Status, ring: Option<&RingStatus>, columns: usize) -> Stri
         ("under-replicated", status.under_replicated.to_string()),
         (
             "moves under way",
-            format!("{}{}", status.moves, if paused { ", paused: no more begin" } else { "" }),
+            format!("{moves}{}", if paused { ", paused: no more begin" } else { "" }),
         ),
     ];
     let mut text: String = facts.iter().map(|(name, fact)| format!("{name:<20}{fact}\n")).collect();
