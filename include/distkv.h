@@ -180,7 +180,7 @@ typedef struct distkv_error distkv_error;
 typedef struct distkv_node distkv_node;
 
 /**
- * Settings of a node, a client or a call. Whatever takes options copies them, so that the same ones
+ * Settings of a node, a client, a call, or the tuning of a cluster. Whatever takes options copies them, so that the same ones
  * may be changed, used again, or freed at once. What a setting has no meaning for ignores it.
  */
 typedef struct distkv_options distkv_options;
@@ -371,6 +371,40 @@ distkv_error *distkv_options_set_compaction_rate(distkv_options *options,
                                                  uint64_t bytes_a_second);
 
 /**
+ * Tuning: replicas on their way to one node at a time, 1 to 64. Default: stays as it is, 4 at first.
+ */
+distkv_error *distkv_options_set_moves_per_node(distkv_options *options,
+                                                uint32_t moves);
+
+/**
+ * Tuning: bytes a second that each node sends of replicas, 1 MiB to just below 4 GiB; a node whose own
+ * snapshot rate is lower keeps to that. 0: each node's own. Default: stays as it is, 0 at first.
+ */
+distkv_error *distkv_options_set_move_rate(distkv_options *options,
+                                           uint64_t bytes_a_second);
+
+/**
+ * Tuning: whether no more moves are to begin; those under way are finished. Default: stays as it is,
+ * false at first.
+ */
+distkv_error *distkv_options_set_paused(distkv_options *options,
+                                        bool paused);
+
+/**
+ * Tuning: milliseconds without a link after which a node counts as dead, and its replicas are made
+ * anew on others; 1,000 to 86,400,000. Default: stays as it is, 300,000 at first.
+ */
+distkv_error *distkv_options_set_dead_node_timeout_ms(distkv_options *options, uint64_t timeout_ms);
+
+/**
+ * Tuning: if this part of the nodes or more vanishes at once, none of it is taken for dead; 0.001 to
+ * 1.001, which takes any number for dead. It is kept in thousandths. Default: stays as it is, 0.5 at
+ * first.
+ */
+distkv_error *distkv_options_set_max_dead_fraction(distkv_options *options,
+                                                   double fraction);
+
+/**
  * How long, in milliseconds and at least 1, the call may take that is given these options: opening a
  * node (default: 60,000), opening a client (default: 5,000), or a call of a client. What a client
  * was opened with is also the default of its calls.
@@ -430,6 +464,33 @@ distkv_error *distkv_node_address(const distkv_node *node, const char **address)
  */
 distkv_error *distkv_node_client(const distkv_node *node,
                                  distkv_client **client);
+
+/**
+ * Has the node leave its cluster, and blocks until what it holds has gone to others and it is no longer
+ * a member. It is then to be closed and freed. It never becomes a member again; with an empty directory
+ * it is a new node.
+ *
+ * @param timeout_ms How long to wait at most, in milliseconds; 0 for no bound. After DISTKV_TIMEOUT the
+ *                   node goes on leaving; calling again waits on.
+ * @return NULL, or DISTKV_INVALID_ARGUMENT (such as nobody left to hold what it holds),
+ * DISTKV_UNAVAILABLE, DISTKV_TIMEOUT, DISTKV_CLOSED, DISTKV_FORKED, DISTKV_WOULD_DEADLOCK,
+ * DISTKV_CANCELLED, DISTKV_INTERNAL. Thread-safe.
+ */
+distkv_error *distkv_node_leave(const distkv_node *node,
+                                uint32_t timeout_ms);
+
+/**
+ * Blocks until the node is no longer a member of its cluster, because it has left or was removed, by
+ * whomever. It is then to be closed and freed.
+ *
+ * @param timeout_ms How long to wait at most, in milliseconds; 0 for no bound.
+ * @param departed   Receives whether it is no longer a member, false if the time was up and on failure.
+ * @return NULL, or DISTKV_INVALID_ARGUMENT, DISTKV_CLOSED, DISTKV_FORKED, DISTKV_WOULD_DEADLOCK,
+ * DISTKV_CANCELLED. Thread-safe.
+ */
+distkv_error *distkv_node_wait_departed(const distkv_node *node,
+                                        uint32_t timeout_ms,
+                                        bool *departed);
 
 /**
  * Stops the node and blocks until all that was acknowledged is on disk and its threads are gone.
@@ -534,6 +595,105 @@ distkv_error *distkv_client_close(const distkv_client *client);
  * made before a fork, in the child. No other thread may be using the handle.
  */
 void distkv_client_free(distkv_client *client);
+
+/**
+ * Who holds and leads how much, and the moves under way, as the node that answers sees it: a JSON
+ * object {"epoch", "partitions", "replication_factor", "nodes": [{"id", "address", "state", "weight",
+ * "zone", "replicas", "leaders", "bytes", "target"}], "moves": [{"partition", "from", "to", "bytes",
+ * "sent"}], "tuning"}; later versions may add to it.
+ *
+ * @param json Receives the text, in UTF-8 and not NUL-terminated, NULL on failure. Free it with
+ *             distkv_bytes_free.
+ * @return NULL, or DISTKV_INVALID_ARGUMENT, DISTKV_UNAVAILABLE, DISTKV_CLOSED, DISTKV_FORKED,
+ * DISTKV_WOULD_DEADLOCK, DISTKV_CANCELLED, DISTKV_UNSUPPORTED (the node is of an older version),
+ * DISTKV_INTERNAL. Thread-safe.
+ */
+distkv_error *distkv_client_ring_json(const distkv_client *client,
+                                      distkv_bytes **json);
+
+/**
+ * Which moves are to come; or would be, if nodes came and went. Changes nothing. A JSON object {"epoch",
+ * "moves": [{"partition", "from", "to", "bytes"}], "bytes", "seconds", "nodes": [{"id", "now",
+ * "then"}]}; later versions may add to it. The first newcomer is called "new-1".
+ *
+ * @param with    The nodes that would come, separated by commas: the weight of each, 0.01 to 100, and if
+ *                it is in a zone a colon and the zone, as in "1:rack-2,0.5". A zone with a comma cannot be
+ *                asked about. NULL or "": none. Borrowed for the call.
+ * @param without The ids of the members that would leave, separated by commas. NULL or "": none. Borrowed
+ *                for the call.
+ * @param options The call's settings (timeout), NULL for the client's. Read during the call only.
+ * @param json    Receives the text, in UTF-8 and not NUL-terminated, NULL on failure. Free it with
+ *                distkv_bytes_free.
+ * @return NULL, or DISTKV_INVALID_ARGUMENT, DISTKV_NOT_FOUND (an id of no member), DISTKV_UNAVAILABLE,
+ * DISTKV_TIMEOUT, DISTKV_CLOSED, DISTKV_FORKED, DISTKV_WOULD_DEADLOCK, DISTKV_CANCELLED,
+ * DISTKV_UNSUPPORTED, DISTKV_INTERNAL. Thread-safe.
+ */
+distkv_error *distkv_client_plan_json(const distkv_client *client,
+                                      const char *with,
+                                      const char *without,
+                                      const distkv_options *options,
+                                      distkv_bytes **json);
+
+/**
+ * Has a member leave: its replicas go to others, then it is removed from the cluster. Returns once that
+ * is decided; distkv_client_ring_json shows how far it is. Asking again changes nothing.
+ *
+ * @param node    The id of the member, 16 hexadecimal digits, NUL-terminated. Borrowed for the call.
+ * @param options The call's settings (timeout), NULL for the client's. Read during the call only.
+ * @return NULL, or DISTKV_INVALID_ARGUMENT (such as nobody left to hold what it holds), DISTKV_NOT_FOUND
+ * (an id of no member), DISTKV_UNAVAILABLE, DISTKV_TIMEOUT, DISTKV_CLOSED, DISTKV_FORKED,
+ * DISTKV_WOULD_DEADLOCK, DISTKV_CANCELLED, DISTKV_INTERNAL. Thread-safe.
+ */
+distkv_error *distkv_client_leave(const distkv_client *client,
+                                  const char *node,
+                                  const distkv_options *options);
+
+/**
+ * Removes a member that will not come back; others get its replicas. It never becomes a member again
+ * under that id.
+ *
+ * @param node    The id of the member, 16 hexadecimal digits, NUL-terminated. Borrowed for the call.
+ * @param force   Whether to remove it although it is up, has the last copy of something, or is needed for
+ *                a majority of some partition's replicas; what it alone had is lost then.
+ * @param options The call's settings (timeout), NULL for the client's. Read during the call only.
+ * @return As distkv_client_leave; DISTKV_INVALID_ARGUMENT also for what needs force. Thread-safe.
+ */
+distkv_error *distkv_client_remove(const distkv_client *client,
+                                   const char *node,
+                                   bool force,
+                                   const distkv_options *options);
+
+/**
+ * Has a partition led by another one of the nodes that hold it. Returns once that is decided; the leader
+ * follows within a moment, once the node is up to date.
+ *
+ * @param partition The partition, counted from 0.
+ * @param node      The id of the member, 16 hexadecimal digits, NUL-terminated. Borrowed for the call.
+ * @param options   The call's settings (timeout), NULL for the client's. Read during the call only.
+ * @return As distkv_client_leave; DISTKV_NOT_FOUND if there is no such partition or the node does not
+ * hold it. Thread-safe.
+ */
+distkv_error *distkv_client_transfer(const distkv_client *client,
+                                     uint32_t partition,
+                                     const char *node,
+                                     const distkv_options *options);
+
+/**
+ * Changes how eagerly the cluster moves replicas and what it takes for dead: whatever of
+ * distkv_options_set_moves_per_node, _move_rate, _paused, _dead_node_timeout_ms and _max_dead_fraction was
+ * set in the options. The rest stays as it is.
+ *
+ * @param options What to change, and the call's settings (timeout); NULL changes nothing. Read during the
+ *                call only.
+ * @param json    Receives what it is then, a JSON object {"moves_per_node", "move_rate", "paused",
+ *                "dead_node_timeout_ms", "max_dead_milli"} (thousandths) to which later versions may add,
+ *                in UTF-8 and not NUL-terminated; NULL on failure. Free it with distkv_bytes_free. May be
+ *                NULL.
+ * @return As distkv_client_leave; DISTKV_INVALID_ARGUMENT for a setting out of range. Thread-safe.
+ */
+distkv_error *distkv_client_tune(const distkv_client *client,
+                                 const distkv_options *options,
+                                 distkv_bytes **json);
 
 #ifdef __cplusplus
 }  // extern "C"

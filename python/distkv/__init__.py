@@ -43,6 +43,7 @@ from ._errors import (
     WrongClusterError,
 )
 from ._native import Client, Node, __version__, connect, open
+from ._ring import Move, Newcomer, NodeLoad, Plan, PlannedLoad, PlannedMove, Ring, Tuning
 from ._status import Member, Status
 
 __all__ = [
@@ -57,15 +58,23 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "Member",
+    "Move",
+    "Newcomer",
     "Node",
+    "NodeLoad",
     "NotFoundError",
     "OverloadedError",
     "PermissionDeniedError",
+    "Plan",
+    "PlannedLoad",
+    "PlannedMove",
+    "Ring",
     "SessionExpiredError",
     "Status",
     "StorageFullError",
     "TimeoutError",
     "TooLargeError",
+    "Tuning",
     "UnauthenticatedError",
     "UnavailableError",
     "UnsupportedError",

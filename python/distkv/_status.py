@@ -39,6 +39,12 @@ class Status:
     """Replicas of the node that are damaged, until others have taken their place."""
     full: bool
     """Whether the node's disk is full: it takes no writes, and others lead."""
+    leaving: bool
+    """Whether the node is on its way out of the cluster."""
+    metadata_leader: str | None
+    """The id of the node that leads the metadata group, as far as this one knows."""
+    snapshot_bytes_received: int
+    """Bytes of snapshots that the node has been sent since it started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +56,8 @@ class Member:
     address: str
     """What it is dialled at."""
     state: str
-    """`up` if the answering node has a live link to it (or is it), else `down`."""
+    """`up` if the answering node has a live link to it (or is it), else `down`; `leaving` while it is on
+    its way out, `dead` once others take over what it holds."""
     weight: float
     """Its share against others."""
     zone: str | None

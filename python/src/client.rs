@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kvcore::api::{self, ClientOptions, NodeConfig, Result};
+use kvcore::api::{self, ClientOptions, NodeConfig, PartitionId, Result};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::convert;
 use crate::errors::{guard, raise};
 use crate::handle::{Handle, Resource, get};
+use crate::ring::{self, Newcomer, Wanted};
 use crate::wait::wait;
 
 /// A client and the node in this process that it goes through, if there is one.
@@ -184,6 +185,114 @@ impl Client {
             let connection = get(py, &self.handle)?;
             let members = wait(py, move || connection.client.members())?;
             members.iter().map(|member| convert::member(py, member)).collect()
+        })
+    }
+
+    /// Who holds and leads how much, and the moves under way, as the node that answers sees it.
+    fn ring<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        guard(py, || {
+            let connection = get(py, &self.handle)?;
+            let ring = wait(py, move || connection.client.ring())?;
+            ring::ring(py, &ring)
+        })
+    }
+
+    /// Which moves are to come; or would be, if `with_nodes` (of `Newcomer`) came and `without_nodes` (of
+    /// ids) left. Changes nothing. NotFoundError for an id of no member.
+    #[pyo3(
+        signature = (*, with_nodes=Vec::new(), without_nodes=Vec::new(), timeout=None),
+        text_signature = "($self, *, with_nodes=(), without_nodes=(), timeout=None)"
+    )]
+    fn plan<'py>(
+        &self,
+        py: Python<'py>,
+        with_nodes: Vec<Newcomer>,
+        without_nodes: Vec<String>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(py, || {
+            let options = convert::options(py, timeout)?;
+            let with = with_nodes.into_iter().map(api::Newcomer::from).collect();
+            let without = without_nodes.iter().map(|node| ring::node_id(py, node));
+            let without = without.collect::<PyResult<_>>()?;
+            let connection = get(py, &self.handle)?;
+            let plan = wait(py, move || connection.client.plan(with, without, options))?;
+            ring::plan(py, &plan)
+        })
+    }
+
+    /// Has a member leave: its replicas go to others, then it is removed from the cluster. Returns once
+    /// that is decided; `ring` shows how far it is. NotFoundError for an id of no member.
+    #[pyo3(signature = (node, *, timeout=None))]
+    fn leave(&self, py: Python<'_>, node: &str, timeout: Option<f64>) -> PyResult<()> {
+        guard(py, || {
+            let (node, options) = (ring::node_id(py, node)?, convert::options(py, timeout)?);
+            let connection = get(py, &self.handle)?;
+            wait(py, move || connection.client.leave(node, options))
+        })
+    }
+
+    /// Removes a member that will not come back; others get its replicas. Refused, unless `force` is set,
+    /// for a node that is up, and where the last copy of something or a majority would be lost.
+    /// NotFoundError for an id of no member.
+    #[pyo3(signature = (node, *, force=false, timeout=None))]
+    fn remove(
+        &self,
+        py: Python<'_>,
+        node: &str,
+        force: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
+        guard(py, || {
+            let (node, options) = (ring::node_id(py, node)?, convert::options(py, timeout)?);
+            let connection = get(py, &self.handle)?;
+            wait(py, move || connection.client.remove(node, force, options))
+        })
+    }
+
+    /// Has a partition, counted from 0, led by another one of the nodes that hold it. Returns once that
+    /// is decided. NotFoundError if there is no such partition or the node does not hold it.
+    #[pyo3(signature = (partition, node, *, timeout=None))]
+    fn transfer(
+        &self,
+        py: Python<'_>,
+        partition: i64,
+        node: &str,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
+        guard(py, || {
+            let (node, options) = (ring::node_id(py, node)?, convert::options(py, timeout)?);
+            let partition = PartitionId(convert::number(py, "partition", partition)?);
+            let connection = get(py, &self.handle)?;
+            wait(py, move || connection.client.transfer(partition, node, options))
+        })
+    }
+
+    /// Changes how eagerly the cluster moves replicas and what it takes for dead, as far as it is told;
+    /// what it is then. `Tuning` says what each means. `dead_node_timeout` is in seconds.
+    #[pyo3(signature = (
+        *, moves_per_node=None, move_rate=None, paused=None, dead_node_timeout=None,
+        max_dead_fraction=None, timeout=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn tune<'py>(
+        &self,
+        py: Python<'py>,
+        moves_per_node: Option<i64>,
+        move_rate: Option<i64>,
+        paused: Option<bool>,
+        dead_node_timeout: Option<f64>,
+        max_dead_fraction: Option<f64>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(py, || {
+            let options = convert::options(py, timeout)?;
+            let wanted =
+                Wanted { moves_per_node, move_rate, paused, dead_node_timeout, max_dead_fraction };
+            let change = wanted.change(py)?;
+            let connection = get(py, &self.handle)?;
+            let tuning = wait(py, move || connection.client.tune(change, options))?;
+            ring::tuning(py, &tuning)
         })
     }
 

@@ -68,10 +68,26 @@ pub fn setting<T: TryFrom<i64>>(
     name: &str,
     given: Option<i64>,
 ) -> PyResult<Option<T>> {
-    let Some(given) = given else { return Ok(None) };
-    T::try_from(given).map(Some).map_err(|_| {
-        let error = Error::new(Kind::InvalidArgument, "setting out of range")
-            .with("setting", name)
+    given.map(|given| narrow(py, "setting", name, given)).transpose()
+}
+
+/// An argument that is narrower in the core than Python's integers.
+///
+/// # Errors
+/// `InvalidArgument` naming the argument.
+pub fn number<T: TryFrom<i64>>(py: Python<'_>, name: &str, given: i64) -> PyResult<T> {
+    narrow(py, "argument", name, given)
+}
+
+fn narrow<T: TryFrom<i64>>(
+    py: Python<'_>,
+    what: &'static str,
+    name: &str,
+    given: i64,
+) -> PyResult<T> {
+    T::try_from(given).map_err(|_| {
+        let error = Error::new(Kind::InvalidArgument, format!("{what} out of range"))
+            .with(what, name)
             .with("value", given);
         exception(py, &error)
     })
@@ -104,6 +120,9 @@ pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyAn
     fields.set_item("durable", status.durable)?;
     fields.set_item("damaged", status.damaged)?;
     fields.set_item("full", status.full)?;
+    fields.set_item("leaving", status.leaving)?;
+    fields.set_item("metadata_leader", status.metadata_leader.as_deref())?;
+    fields.set_item("snapshot_bytes_received", status.snapshot_bytes_received)?;
     CLASS.import(py, "distkv._status", "Status")?.call((), Some(&fields))
 }
 

@@ -11,13 +11,14 @@
 //! - An error is raised as the class that `distkv._errors` has for its kind; a panic becomes
 //!   `InternalError`, since `PanicException` would slip through `except Exception` ([`errors`]).
 //! - What comes in from Python is copied, so that the store never holds on to the interpreter's objects
-//!   ([`convert`]).
+//!   ([`convert`], [`ring`]).
 
 mod client;
 mod convert;
 mod errors;
 mod handle;
 mod node;
+mod ring;
 mod wait;
 
 use pyo3::prelude::*;

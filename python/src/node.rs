@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use kvcore::api::{self, Founding, NodeConfig, Result, StorageConfig};
+use kvcore::api::{self, Error, Founding, Kind, NodeConfig, Result, StorageConfig};
 use pyo3::prelude::*;
 
 use crate::client::{Client, Connection};
 use crate::convert;
-use crate::errors::{guard, raise};
+use crate::errors::{exception, guard, raise};
 use crate::handle::{Handle, Resource, get};
-use crate::wait::wait;
+use crate::wait::{wait, wait_for};
 
 impl Resource for api::Node {
     const NAME: &'static str = "node";
@@ -164,6 +165,37 @@ impl Node {
         })
     }
 
+    /// Leaves the cluster: what the node holds goes to others, it is removed from the cluster, and closed.
+    /// Blocks until then. It never becomes a member again; with an empty directory it is a new node.
+    ///
+    /// timeout: seconds that it may take. None: no bound. TimeoutError says that it was not enough; the
+    ///     node is open then and goes on leaving, as it does after Ctrl-C.
+    #[pyo3(signature = (timeout=None))]
+    fn leave(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        guard(py, || {
+            let patience = patience(py, timeout)?;
+            let node = get(py, &self.handle)?;
+            if wait_for(py, patience, move || node.leave())?.is_some() {
+                return self.handle.close(py);
+            }
+            let error = Error::new(Kind::Timeout, "the node has not left yet, and goes on leaving");
+            Err(exception(py, &error.with("node", &self.id)))
+        })
+    }
+
+    /// Waits until the node is no longer a member of the cluster, because it has left or was removed,
+    /// whoever asked for it; it is to be closed then. Whether that is so.
+    ///
+    /// timeout: seconds to wait, 0 to only look. None: no bound.
+    #[pyo3(signature = (timeout=None))]
+    fn wait_departed(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        guard(py, || {
+            let patience = patience(py, timeout)?;
+            let node = get(py, &self.handle)?;
+            Ok(wait_for(py, patience, move || node.departed())?.is_some())
+        })
+    }
+
     /// Stops the node: calls under way end, everything acknowledged is on disk, its threads are gone.
     /// Blocks until then. Later calls raise ClosedError; closing twice is no error.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -188,4 +220,8 @@ impl Node {
         let Node { id, cluster, address, .. } = self;
         format!("<distkv.Node id={id} address={address} cluster={cluster}{closed}>")
     }
+}
+
+fn patience(py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Duration>> {
+    timeout.map(|given| convert::seconds(py, "timeout", given)).transpose()
 }

@@ -77,7 +77,8 @@ def test_a_status_is_plain_data(node: distkv.Node) -> None:
     assert status.version == distkv.__version__
     assert (status.partitions, status.replication_factor) == (64, 3)
     assert (status.leaders, status.leaderless, status.under_replicated) == (64, 0, 0)
-    assert status.durable is False
+    assert (status.durable, status.leaving, status.snapshot_bytes_received) == (False, False, 0)
+    assert status.metadata_leader == node.id
     assert dataclasses.asdict(status)["node"] == node.id
     with pytest.raises(dataclasses.FrozenInstanceError):
         status.node = "another"  # type: ignore[misc]

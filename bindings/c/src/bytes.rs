@@ -89,6 +89,14 @@ pub(crate) fn text(from: *const c_char, name: &'static str) -> Result<String> {
     })
 }
 
+/// A copy of the caller's NUL-terminated text, which may be left out by a null pointer.
+///
+/// # Errors
+/// `InvalidArgument` naming a text that is not UTF-8.
+pub(crate) fn text_if_any(from: *const c_char, name: &'static str) -> Result<Option<String>> {
+    if from.is_null() { Ok(None) } else { text(from, name).map(Some) }
+}
+
 /// A copy of the caller's NUL-terminated path, which may be any bytes.
 ///
 /// # Errors
@@ -139,6 +147,9 @@ mod tests {
         assert_eq!(distkv_slice_text(ptr::null()).len, 0);
         assert_eq!(text(c"city".as_ptr(), "zone").unwrap(), "city");
         assert_eq!(text(c"\xff".as_ptr(), "zone").unwrap_err().kind(), Kind::InvalidArgument);
+        assert_eq!(text_if_any(c"city".as_ptr(), "with").unwrap().as_deref(), Some("city"));
+        assert_eq!(text_if_any(ptr::null(), "with").unwrap(), None);
+        assert!(text_if_any(c"\xff".as_ptr(), "with").is_err());
         assert_eq!(path(c"/\xff".as_ptr(), "data_dir").unwrap().as_os_str().as_bytes(), b"/\xff");
         assert_eq!(for_c("a\0b".into()).to_str().unwrap(), "a\u{fffd}b");
     }

@@ -22,7 +22,7 @@ impl distkv_client {
         Slot::new("client", client).map(distkv_client)
     }
 
-    fn get(client: *const distkv_client) -> Result<Client> {
+    pub(crate) fn get(client: *const distkv_client) -> Result<Client> {
         handles::look(client, "client", |client| client.0.get())
     }
 }

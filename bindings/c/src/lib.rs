@@ -34,3 +34,5 @@ pub mod options;
 pub mod node;
 
 pub mod client;
+
+pub mod administration;

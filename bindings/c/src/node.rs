@@ -3,8 +3,9 @@
 
 use std::ffi::{CString, c_char};
 use std::ptr;
+use std::time::Duration;
 
-use kvcore::api::{Node, Result};
+use kvcore::api::{Error, Kind, Node, Op, Result};
 
 use crate::client::distkv_client;
 use crate::error::distkv_error;
@@ -114,6 +115,51 @@ pub extern "C" fn distkv_node_client(
     })
 }
 
+/// Has the node leave its cluster, and blocks until what it holds has gone to others and it is no longer
+/// a member. It is then to be closed and freed. It never becomes a member again; with an empty directory
+/// it is a new node.
+///
+/// @param timeout_ms How long to wait at most, in milliseconds; 0 for no bound. After DISTKV_TIMEOUT the
+///                   node goes on leaving; calling again waits on.
+/// @return NULL, or DISTKV_INVALID_ARGUMENT (such as nobody left to hold what it holds),
+/// DISTKV_UNAVAILABLE, DISTKV_TIMEOUT, DISTKV_CLOSED, DISTKV_FORKED, DISTKV_WOULD_DEADLOCK,
+/// DISTKV_CANCELLED, DISTKV_INTERNAL. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_node_leave(
+    node: *const distkv_node,
+    timeout_ms: u32,
+) -> *mut distkv_error {
+    guard::call(|| {
+        let leaving = handles::look(node, "node", |node| Ok(node.node.get()?.leave()))?;
+        if wait(leaving, timeout_ms)? {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Timeout, "the node has not left yet, and goes on leaving")
+            .with("timeout_ms", timeout_ms))
+    })
+}
+
+/// Blocks until the node is no longer a member of its cluster, because it has left or was removed, by
+/// whomever. It is then to be closed and freed.
+///
+/// @param timeout_ms How long to wait at most, in milliseconds; 0 for no bound.
+/// @param departed   Receives whether it is no longer a member, false if the time was up and on failure.
+/// @return NULL, or DISTKV_INVALID_ARGUMENT, DISTKV_CLOSED, DISTKV_FORKED, DISTKV_WOULD_DEADLOCK,
+/// DISTKV_CANCELLED. Thread-safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_node_wait_departed(
+    node: *const distkv_node,
+    timeout_ms: u32,
+    departed: *mut bool,
+) -> *mut distkv_error {
+    guard::call(|| {
+        let out = Out::required(departed, "departed", false)?;
+        let departing = handles::look(node, "node", |node| Ok(node.node.get()?.departed()))?;
+        out.set(wait(departing, timeout_ms)?);
+        Ok(())
+    })
+}
+
 /// Stops the node and blocks until all that was acknowledged is on disk and its threads are gone.
 /// Calls under way end; later ones on this handle answer DISTKV_CLOSED. The handle is still to be
 /// freed. Closing twice is no error; a second close waits for the first.
@@ -135,6 +181,18 @@ pub extern "C" fn distkv_node_free(node: *mut distkv_node) {
             node.node.end(close);
         }
     });
+}
+
+/// Whether an operation was over in time. One that was not is given up: it only watches.
+fn wait(op: Op<()>, timeout_ms: u32) -> Result<bool> {
+    if timeout_ms == 0 {
+        return op.wait().map(|()| true);
+    }
+    let done = op.wait_for(Duration::from_millis(timeout_ms.into()));
+    if done.is_none() {
+        op.cancel();
+    }
+    done.transpose().map(|done| done.is_some())
 }
 
 fn close(node: Node) -> Result<()> {

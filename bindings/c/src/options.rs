@@ -4,16 +4,17 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use kvcore::api::{CallOptions, ClientOptions, Error, Kind, NodeConfig, Result};
+use kvcore::api::{CallOptions, ClientOptions, Error, Kind, NodeConfig, Result, Retune};
 
 use crate::error::distkv_error;
 use crate::{bytes, guard, handles};
 
-/// Settings of a node, a client or a call. Whatever takes options copies them, so that the same ones
+/// Settings of a node, a client, a call, or the tuning of a cluster. Whatever takes options copies them, so that the same ones
 /// may be changed, used again, or freed at once. What a setting has no meaning for ignores it.
 #[derive(Default)]
 pub struct distkv_options {
     node: NodeConfig,
+    tuning: Retune,
     timeout: Option<Duration>,
 }
 
@@ -43,6 +44,13 @@ impl distkv_options {
     /// What a call is made with.
     pub(crate) fn for_call(options: *const distkv_options) -> CallOptions {
         CallOptions { timeout: timeout(options), ..CallOptions::default() }
+    }
+
+    /// What of a cluster is to be tuned.
+    pub(crate) fn for_tuning(options: *const distkv_options) -> Retune {
+        handles::look_if_any(options, |options| {
+            options.map_or_else(Retune::default, |options| options.tuning)
+        })
     }
 }
 
@@ -253,6 +261,77 @@ pub extern "C" fn distkv_options_set_compaction_rate(
 ) -> *mut distkv_error {
     set(options, |options| {
         options.node.storage.compaction_rate = bytes_a_second;
+        Ok(())
+    })
+}
+
+/// Tuning: replicas on their way to one node at a time, 1 to 64. Default: stays as it is, 4 at first.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_moves_per_node(
+    options: *mut distkv_options,
+    moves: u32,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.tuning.moves_per_node = Some(moves);
+        Ok(())
+    })
+}
+
+/// Tuning: bytes a second that each node sends of replicas, 1 MiB to just below 4 GiB; a node whose own
+/// snapshot rate is lower keeps to that. 0: each node's own. Default: stays as it is, 0 at first.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_move_rate(
+    options: *mut distkv_options,
+    bytes_a_second: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.tuning.move_rate = Some(bytes_a_second);
+        Ok(())
+    })
+}
+
+/// Tuning: whether no more moves are to begin; those under way are finished. Default: stays as it is,
+/// false at first.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_paused(
+    options: *mut distkv_options,
+    paused: bool,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.tuning.paused = Some(paused);
+        Ok(())
+    })
+}
+
+/// Tuning: milliseconds without a link after which a node counts as dead, and its replicas are made
+/// anew on others; 1,000 to 86,400,000. Default: stays as it is, 300,000 at first.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_dead_node_timeout_ms(
+    options: *mut distkv_options,
+    timeout_ms: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.tuning.dead_node_timeout_ms = Some(timeout_ms);
+        Ok(())
+    })
+}
+
+/// Tuning: if this part of the nodes or more vanishes at once, none of it is taken for dead; 0.001 to
+/// 1.001, which takes any number for dead. It is kept in thousandths. Default: stays as it is, 0.5 at
+/// first.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_max_dead_fraction(
+    options: *mut distkv_options,
+    fraction: f64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        let milli = (fraction * 1000.0).round();
+        if !(0.0..=f64::from(u32::MAX)).contains(&milli) {
+            return Err(Error::new(Kind::InvalidArgument, "setting out of range")
+                .with("setting", "max_dead_fraction")
+                .with("value", fraction));
+        }
+        options.tuning.max_dead_milli = Some(milli as u32);
         Ok(())
     })
 }

@@ -30,10 +30,25 @@ fn every_setting_arrives() {
         distkv_options_set_disk_reserve(options, 1 << 20),
         distkv_options_set_snapshot_rate(options, 2 << 20),
         distkv_options_set_compaction_rate(options, 3 << 20),
+        distkv_options_set_moves_per_node(options, 8),
+        distkv_options_set_move_rate(options, 4 << 20),
+        distkv_options_set_paused(options, true),
+        distkv_options_set_dead_node_timeout_ms(options, 60_000),
+        distkv_options_set_max_dead_fraction(options, 1.001),
         distkv_options_set_timeout_ms(options, 1500),
     ] {
         assert_eq!(code(error), DISTKV_OK);
     }
+
+    let tuning = distkv_options::for_tuning(options);
+    let wanted = Retune {
+        moves_per_node: Some(8),
+        move_rate: Some(4 << 20),
+        paused: Some(true),
+        dead_node_timeout_ms: Some(60_000),
+        max_dead_milli: Some(1001),
+    };
+    assert_eq!(tuning, wanted);
 
     let config = distkv_options::for_node(options);
     assert_eq!(config.listen, "127.0.0.1:7400");
@@ -68,6 +83,10 @@ fn no_options_are_the_defaults() {
     assert_eq!(config.start_timeout, NodeConfig::default().start_timeout);
     assert_eq!(distkv_options::for_client(ptr::null()).timeout, ClientOptions::default().timeout);
     assert_eq!(distkv_options::for_call(ptr::null()).timeout, None);
+    assert_eq!(distkv_options::for_tuning(ptr::null()), Retune::default());
+    let untouched = distkv_options_new();
+    assert_eq!(distkv_options::for_tuning(untouched), Retune::default());
+    distkv_options_free(untouched);
 }
 
 #[test]
@@ -77,6 +96,8 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
         distkv_options_set_partitions(options, 65_536 + 64),
         distkv_options_set_replication_factor(options, 256 + 3),
         distkv_options_set_timeout_ms(options, 0),
+        distkv_options_set_max_dead_fraction(options, -0.1),
+        distkv_options_set_max_dead_fraction(options, f64::NAN),
         distkv_options_set_zone(options, c"\xff".as_ptr()),
         distkv_options_set_listen(options, ptr::null()),
         distkv_options_set_advertise(options, ptr::null()),
@@ -88,6 +109,7 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     }
     let config = distkv_options::for_node(options);
     assert_eq!(format!("{config:?}"), format!("{:?}", NodeConfig::default()));
+    assert_eq!(distkv_options::for_tuning(options), Retune::default());
     distkv_options_free(options);
     distkv_options_free(ptr::null_mut());
 }
@@ -99,6 +121,7 @@ fn options_that_are_null_are_named() {
         distkv_options_set_bootstrap(ptr::null_mut(), true),
         distkv_options_set_vnodes(ptr::null_mut(), 1),
         distkv_options_set_weight(ptr::null_mut(), 1.0),
+        distkv_options_set_paused(ptr::null_mut(), true),
     ] {
         assert_eq!(code(error), DISTKV_INVALID_ARGUMENT);
     }

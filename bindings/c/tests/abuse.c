@@ -72,6 +72,17 @@ static void nulls(distkv_node *node, distkv_client *client)
     NULL_NAMED("value", distkv_client_get(client, key, NULL, &found, NULL, NULL));
     NULL_NAMED("client", distkv_client_delete(NULL, key, NULL, &found));
     NULL_NAMED("client", distkv_client_close(NULL));
+    NULL_NAMED("json", distkv_client_ring_json(client, NULL));
+    NULL_NAMED("client", distkv_client_plan_json(NULL, NULL, NULL, NULL, &value));
+    CHECK(value == NULL);
+    NULL_NAMED("node", distkv_client_leave(client, NULL, NULL));
+    NULL_NAMED("node", distkv_client_remove(client, NULL, true, NULL));
+    NULL_NAMED("node", distkv_client_transfer(client, 0, NULL, NULL));
+    NULL_NAMED("client", distkv_client_tune(NULL, NULL, NULL));
+    NULL_NAMED("node", distkv_node_leave(NULL, 1));
+    found = true;
+    NULL_NAMED("node", distkv_node_wait_departed(NULL, 1, &found));
+    CHECK(!found);
     NULL_NAMED("options", distkv_options_set_listen(NULL, "127.0.0.1:0"));
     NULL_NAMED("options", distkv_options_set_timeout_ms(NULL, 1));
 
@@ -149,11 +160,16 @@ static void after_close(distkv_node *node, distkv_client *client)
     EXPECT(DISTKV_CLOSED, "client", distkv_client_get(client, key, NULL, NULL, &none, NULL));
     CHECK(none == NULL);
     EXPECT(DISTKV_CLOSED, "client", distkv_client_delete(client, key, NULL, NULL));
+    none = POISON;
+    EXPECT(DISTKV_CLOSED, "client", distkv_client_ring_json(client, &none));
+    CHECK(none == NULL);
+    EXPECT(DISTKV_CLOSED, "client", distkv_client_tune(client, NULL, NULL));
 
     OK(distkv_node_close(node));
     OK(distkv_node_close(node));
     EXPECT(DISTKV_CLOSED, "node", distkv_node_id(node, &text));
     CHECK(text == NULL);
+    EXPECT(DISTKV_CLOSED, "node", distkv_node_leave(node, 0));
     EXPECT(DISTKV_CLOSED, "node", distkv_node_client(node, &another));
     CHECK(another == NULL);
 

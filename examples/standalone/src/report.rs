@@ -4,7 +4,9 @@ use std::io::Write;
 
 #[cfg(feature = "rocksdb")]
 use kvcore::api::Inspection;
-use kvcore::api::{Error, MemberStatus, Result, Status};
+use kvcore::api::{Error, MemberStatus, Result};
+
+use crate::draw;
 
 /// Writes a result to stdout, now.
 ///
@@ -33,35 +35,6 @@ pub fn json<T: serde::Serialize>(value: &T) -> Result<String> {
         .map_err(|error| Error::internal("a report cannot be written as json").because(error))
 }
 
-/// A node and its cluster, one fact a line.
-pub fn status(status: &Status) -> String {
-    let facts = [
-        ("node", status.node.clone()),
-        ("address", status.address.clone()),
-        ("version", status.version.clone()),
-        ("cluster", status.cluster.clone()),
-        ("epoch", status.epoch.to_string()),
-        ("partitions", status.partitions.to_string()),
-        ("replication factor", status.replication_factor.to_string()),
-        (
-            "data",
-            match (status.durable, status.full) {
-                (true, false) => "on disk",
-                (true, true) => "on disk, which is full: no writes are taken here",
-                (false, _) => "in memory",
-            }
-            .to_owned(),
-        ),
-        ("replicas here", format!("{} ({} leading)", status.replicas, status.leaders)),
-        ("lagging here", status.lagging.to_string()),
-        ("damaged here", status.damaged.to_string()),
-        ("leaderless", status.leaderless.to_string()),
-        ("under-replicated", status.under_replicated.to_string()),
-        ("moves under way", status.moves.to_string()),
-    ];
-    facts.iter().map(|(name, fact)| format!("{name:<20}{fact}\n")).collect()
-}
-
 /// The members, one a line under a heading.
 pub fn members(members: &[MemberStatus]) -> String {
     let heading = ["NODE", "ADDRESS", "STATE", "WEIGHT", "ZONE", "REPLICAS", "LEADERS"];
@@ -76,7 +49,7 @@ pub fn members(members: &[MemberStatus]) -> String {
             member.leaders.to_string(),
         ]
     });
-    table(std::iter::once(heading.map(String::from)).chain(rows).collect())
+    draw::table(heading, rows)
 }
 
 /// What is in a directory: the files, then the replicas, one a line under a heading.
@@ -128,26 +101,9 @@ pub fn inspection(inspection: &Inspection) -> String {
         ]
     });
     text.push('\n');
-    text.push_str(&table(std::iter::once(heading.map(String::from)).chain(rows).collect()));
+    text.push_str(&draw::table(heading, rows));
     for finding in &inspection.findings {
         text.push_str(&format!("damage: {finding}\n"));
-    }
-    text
-}
-
-fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<_> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
     }
     text
 }
@@ -178,21 +134,5 @@ mod tests {
              00abcdef01234567  127.0.0.1:7400            up     1       -       64        21\n\
              00abcdef01234567  a-long-name.example:7400  up     1       rack-1  64        21\n"
         );
-    }
-
-    #[test]
-    fn a_status_is_told_in_lines_and_read_back_from_json() {
-        let known = Status {
-            node: "7".into(),
-            replicas: 3,
-            leaders: 1,
-            durable: true,
-            ..Status::default()
-        };
-        let text = status(&known);
-        assert!(text.contains("replicas here       3 (1 leading)\n"), "{text}");
-        assert!(text.contains("data                on disk\n"), "{text}");
-        let read: Status = serde_json::from_str(&json(&known).unwrap()).unwrap();
-        assert_eq!(read, known);
     }
 }

@@ -1,4 +1,4 @@
-//! `distkv serve`: one node, from its start until it is asked to end.
+//! `distkv serve`: one node, from its start until it is asked to end or has left its cluster.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,17 +28,20 @@ enum Event {
     Started,
     /// Somebody asks the program to end.
     Asked,
+    /// The node is no member any more, or will not get to know.
+    Departed,
 }
 
 impl Serve {
-    /// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+    /// Serves until SIGTERM or SIGINT, of which a second one ends the process at once, or until the node
+    /// is no longer a member of its cluster.
     ///
     /// # Errors
     /// Those of the settings and of [`Node::start`]; what went wrong while closing.
     pub fn run(self) -> Result<ExitCode> {
         let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
         let config = self.settings.over(file).node_config()?;
-        logging::begin("warn,kvcore=info,openraft=error")?;
+        logging::begin("warn,kvcore=info,distkv=info,openraft=error")?;
 
         let (tell, events) = sync_channel(4);
         let ending = Ending::listen(tell.clone())?;
@@ -51,7 +54,8 @@ impl Serve {
 fn serve(config: NodeConfig, tell: SyncSender<Event>, events: &Receiver<Event>) -> Result<()> {
     let start = Node::start(config);
     // Both ends of the channel live until the program ends, and it has room for all that is ever sent.
-    start.on_ready(move || drop(tell.try_send(Event::Started)));
+    let started = tell.clone();
+    start.on_ready(move || drop(started.try_send(Event::Started)));
     if let Ok(Event::Asked) = events.recv() {
         return give_up(start);
     }
@@ -63,9 +67,21 @@ fn serve(config: NodeConfig, tell: SyncSender<Event>, events: &Receiver<Event>) 
         // Whoever started the node no longer wants to hear from it; its clients do.
         tracing::warn!(%error, "the ready line could not be printed");
     }
+    let departed = node.departed();
+    departed.on_ready(move || drop(tell.try_send(Event::Departed)));
     while let Ok(event) = events.recv() {
-        if let Event::Asked = event {
-            break;
+        match event {
+            Event::Started => {}
+            Event::Asked => break,
+            Event::Departed => match departed.take() {
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "whether the node has left is not known")
+                }
+                _ => {
+                    tracing::info!(node = %id, "the node has left the cluster, and ends");
+                    break;
+                }
+            },
         }
     }
     node.close()

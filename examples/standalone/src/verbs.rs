@@ -1,46 +1,15 @@
-//! The client commands: each connects as a thin client, does one thing and is gone.
+//! The verbs, and `members`: each command connects as a thin client, does one thing and is gone.
 
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use kvcore::api::{Bytes, CallOptions, Client, ClientOptions, Result, limits};
+use kvcore::api::{Bytes, Result, limits};
 
-use crate::config::Seconds;
-use crate::{logging, report};
-
-/// Which cluster, and how patiently.
-#[derive(Args)]
-struct Target {
-    /// Members of the cluster, any of which is enough
-    #[arg(
-        long,
-        env = "DISTKV_ENDPOINTS",
-        value_name = "HOST:PORT,..",
-        default_value = "127.0.0.1:7400"
-    )]
-    endpoints: String,
-    /// How long the command may take
-    #[arg(long, value_name = "SECONDS", default_value = "5")]
-    timeout: Seconds,
-}
-
-impl Target {
-    /// A client, and what is left of the time for the call.
-    fn connect(&self) -> Result<(Client, CallOptions)> {
-        logging::begin("off")?;
-        let timeout = Duration::from(self.timeout);
-        let until = Instant::now() + timeout;
-        let options =
-            ClientOptions { timeout, connect_timeout: timeout, ..ClientOptions::default() };
-        let client = Client::connect(&self.endpoints, options).wait()?;
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        Ok((client, CallOptions { timeout: Some(left), ..CallOptions::default() }))
-    }
-}
+use crate::report;
+use crate::target::Target;
 
 #[derive(Args)]
 pub struct Put {
@@ -97,25 +66,6 @@ impl Delete {
         let (client, options) = self.target.connect()?;
         let existed = client.delete(bytes(self.key), options).wait()?;
         report::print(if existed { b"deleted\n" } else { b"absent\n" })?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-#[derive(Args)]
-pub struct Status {
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    target: Target,
-}
-
-impl Status {
-    pub fn run(self) -> Result<ExitCode> {
-        let (client, _) = self.target.connect()?;
-        let status = client.status().wait()?;
-        let text = if self.json { report::json(&status)? } else { report::status(&status) };
-        report::print(text.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
