@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Final, Literal, Self, final
 
 from typing_extensions import Buffer
 
@@ -58,10 +58,36 @@ class Node:
 
 @final
 class Client:
-    def put(self, key: Buffer | str, value: Buffer | str, *, timeout: float | None = None) -> int: ...
-    def get(self, key: Buffer | str, *, timeout: float | None = None) -> bytes | None: ...
-    def get_entry(self, key: Buffer | str, *, timeout: float | None = None) -> Entry | None: ...
-    def delete(self, key: Buffer | str, *, timeout: float | None = None) -> bool: ...
+    def put(
+        self,
+        key: Buffer | str,
+        value: Buffer | str,
+        *,
+        if_revision: int | None = None,
+        if_absent: bool = False,
+        timeout: float | None = None,
+    ) -> int: ...
+    def get(
+        self,
+        key: Buffer | str,
+        *,
+        consistency: Literal["linearizable", "lease"] = "linearizable",
+        timeout: float | None = None,
+    ) -> bytes | None: ...
+    def get_entry(
+        self,
+        key: Buffer | str,
+        *,
+        consistency: Literal["linearizable", "lease"] = "linearizable",
+        timeout: float | None = None,
+    ) -> Entry | None: ...
+    def delete(
+        self,
+        key: Buffer | str,
+        *,
+        if_revision: int | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
     def status(self) -> Status: ...
     def members(self) -> list[Member]: ...
     def ring(self) -> Ring: ...

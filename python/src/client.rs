@@ -100,9 +100,11 @@ impl Client {
         &self,
         py: Python<'_>,
         key: &Bound<'_, PyAny>,
+        consistency: &str,
         timeout: Option<f64>,
     ) -> PyResult<Option<api::Entry>> {
-        let (key, options) = (convert::bytes("key", key)?, convert::options(py, timeout)?);
+        let key = convert::bytes("key", key)?;
+        let options = convert::reading(py, timeout, consistency)?;
         let connection = get(py, &self.handle)?;
         wait(py, move || connection.client.get(key, options))
     }
@@ -110,61 +112,70 @@ impl Client {
 
 #[pymethods]
 impl Client {
-    /// Sets the value of a key; its new revision.
-    #[pyo3(signature = (key, value, *, timeout=None))]
+    /// Sets the value of a key; its new revision. With `if_revision` only if the key has that revision, 0 for
+    /// none, and with `if_absent` only if it is absent; else `ConflictError`, whose `revision` is the one that
+    /// it has.
+    #[pyo3(signature = (key, value, *, if_revision=None, if_absent=false, timeout=None))]
     fn put(
         &self,
         py: Python<'_>,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
+        if_revision: Option<i64>,
+        if_absent: bool,
         timeout: Option<f64>,
     ) -> PyResult<u64> {
         guard(py, || {
             let (key, value) = (convert::bytes("key", key)?, convert::bytes("value", value)?);
-            let options = convert::options(py, timeout)?;
+            let options = convert::condition(py, timeout, if_revision, if_absent)?;
             let connection = get(py, &self.handle)?;
             wait(py, move || connection.client.put(key, value, options))
         })
     }
 
-    /// The value of a key; None if it is absent.
-    #[pyo3(signature = (key, *, timeout=None))]
+    /// The value of a key; None if it is absent. `consistency` is `"linearizable"`, or `"lease"` to trust the
+    /// leader's lease rather than have it ask a majority: as fresh as long as the nodes' clocks run alike.
+    #[pyo3(signature = (key, *, consistency="linearizable", timeout=None))]
     fn get<'py>(
         &self,
         py: Python<'py>,
         key: &Bound<'py, PyAny>,
+        consistency: &str,
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         guard(py, || {
-            let entry = self.entry(py, key, timeout)?;
+            let entry = self.entry(py, key, consistency, timeout)?;
             Ok(entry.map(|entry| PyBytes::new(py, &entry.value)))
         })
     }
 
-    /// The value of a key and the revision that wrote it; None if it is absent.
-    #[pyo3(signature = (key, *, timeout=None))]
+    /// The value of a key and the revision that wrote it; None if it is absent. See `get`.
+    #[pyo3(signature = (key, *, consistency="linearizable", timeout=None))]
     fn get_entry<'py>(
         &self,
         py: Python<'py>,
         key: &Bound<'py, PyAny>,
+        consistency: &str,
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         guard(py, || {
-            let entry = self.entry(py, key, timeout)?;
+            let entry = self.entry(py, key, consistency, timeout)?;
             entry.map(|entry| convert::entry(py, &entry)).transpose()
         })
     }
 
-    /// Removes a key; whether it existed.
-    #[pyo3(signature = (key, *, timeout=None))]
+    /// Removes a key; whether it existed. With `if_revision` only if it has that revision, as for `put`.
+    #[pyo3(signature = (key, *, if_revision=None, timeout=None))]
     fn delete(
         &self,
         py: Python<'_>,
         key: &Bound<'_, PyAny>,
+        if_revision: Option<i64>,
         timeout: Option<f64>,
     ) -> PyResult<bool> {
         guard(py, || {
-            let (key, options) = (convert::bytes("key", key)?, convert::options(py, timeout)?);
+            let key = convert::bytes("key", key)?;
+            let options = convert::condition(py, timeout, if_revision, false)?;
             let connection = get(py, &self.handle)?;
             wait(py, move || connection.client.delete(key, options))
         })

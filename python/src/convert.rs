@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvcore::api::{Bytes, CallOptions, Entry, Error, Kind, MemberStatus, Status};
+use kvcore::api::{Bytes, CallOptions, Consistency, Entry, Error, Kind, MemberStatus, Status};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -57,6 +57,38 @@ pub fn seconds(py: Python<'_>, name: &str, given: f64) -> PyResult<Duration> {
 pub fn options(py: Python<'_>, timeout: Option<f64>) -> PyResult<CallOptions> {
     let timeout = timeout.map(|given| seconds(py, "timeout", given)).transpose()?;
     Ok(CallOptions { timeout, ..CallOptions::default() })
+}
+
+/// The options of one call that changes a key.
+///
+/// # Errors
+/// As [`seconds`]; `InvalidArgument` for a revision below 0.
+pub fn condition(
+    py: Python<'_>,
+    timeout: Option<f64>,
+    if_revision: Option<i64>,
+    if_absent: bool,
+) -> PyResult<CallOptions> {
+    let if_revision = if_revision.map(|given| number(py, "if_revision", given)).transpose()?;
+    Ok(CallOptions { if_revision, if_absent, ..options(py, timeout)? })
+}
+
+/// The options of one call that reads a key.
+///
+/// # Errors
+/// As [`seconds`]; `InvalidArgument` for a consistency that is not known.
+pub fn reading(py: Python<'_>, timeout: Option<f64>, consistency: &str) -> PyResult<CallOptions> {
+    let consistency = match consistency {
+        "linearizable" => Consistency::Linearizable,
+        "lease" => Consistency::Lease,
+        _ => {
+            let error = Error::new(Kind::InvalidArgument, "no such consistency")
+                .with("consistency", consistency)
+                .with("allowed", "linearizable, lease");
+            return Err(exception(py, &error));
+        }
+    };
+    Ok(CallOptions { consistency, ..options(py, timeout)? })
 }
 
 /// A setting that is narrower in the core than Python's integers.

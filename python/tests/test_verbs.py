@@ -33,6 +33,36 @@ def test_delete_says_whether_there_was_anything(db: distkv.Client) -> None:
     assert db.get_entry(b"delete") is None
 
 
+def test_a_condition_that_does_not_hold_changes_nothing(db: distkv.Client) -> None:
+    revision = db.put("condition", "first", if_absent=True)
+    with pytest.raises(distkv.ConflictError) as conflict:
+        db.put("condition", "never", if_absent=True)
+    assert conflict.value.revision == revision
+    second = db.put("condition", "second", if_revision=revision)
+    with pytest.raises(distkv.ConflictError) as conflict:
+        db.delete("condition", if_revision=revision)
+    assert conflict.value.revision == second
+    assert db.get("condition") == b"second"
+    assert db.delete("condition", if_revision=second) is True
+    with pytest.raises(distkv.ConflictError) as conflict:
+        db.put("condition", "never", if_revision=second)
+    assert conflict.value.revision == 0
+    with pytest.raises(distkv.InvalidArgumentError, match="absent"):
+        db.put("condition", "never", if_absent=True, if_revision=3)
+    with pytest.raises(distkv.InvalidArgumentError, match="if_revision"):
+        db.put("condition", "never", if_revision=-1)
+    assert db.get("condition") is None
+
+
+def test_reads_may_trust_a_lease(db: distkv.Client) -> None:
+    db.put("lease", "value")
+    assert db.get("lease", consistency="lease") == b"value"
+    assert db.get_entry("lease", consistency="linearizable") is not None
+    other: Any = "eventual"
+    with pytest.raises(distkv.InvalidArgumentError, match="consistency=`eventual`"):
+        db.get("lease", consistency=other)
+
+
 @pytest.mark.parametrize(
     "given",
     [

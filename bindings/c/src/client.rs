@@ -59,12 +59,12 @@ pub extern "C" fn distkv_client_open_v(
 ///
 /// @param key      1 byte to 16 KiB. Borrowed for the call.
 /// @param value    0 bytes to 8 MiB. Borrowed for the call.
-/// @param options  The call's settings (timeout), NULL for the client's. Read during the call only.
+/// @param options  The call's settings (timeout, if_revision), NULL for the client's. Read during the call only.
 /// @param revision Receives the value's revision, 0 on failure. May be NULL.
 /// @return NULL, or DISTKV_INVALID_ARGUMENT (such as an empty key), DISTKV_TOO_LARGE,
 /// DISTKV_UNAVAILABLE, DISTKV_TIMEOUT, DISTKV_OVERLOADED, DISTKV_STORAGE_FULL, DISTKV_CLOSED,
-/// DISTKV_FORKED, DISTKV_WOULD_DEADLOCK, DISTKV_CANCELLED, DISTKV_SESSION_EXPIRED, DISTKV_INTERNAL.
-/// Thread-safe.
+/// DISTKV_FORKED, DISTKV_WOULD_DEADLOCK, DISTKV_CANCELLED, DISTKV_SESSION_EXPIRED, DISTKV_INTERNAL; and
+/// DISTKV_CONFLICT if the key has another revision than if_revision, and nothing has changed. Thread-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn distkv_client_put(
     client: *const distkv_client,
@@ -87,7 +87,7 @@ pub extern "C" fn distkv_client_put(
 /// key is no error.
 ///
 /// @param key      1 byte to 16 KiB. Borrowed for the call.
-/// @param options  The call's settings (timeout), NULL for the client's. Read during the call only.
+/// @param options  The call's settings (timeout, lease_reads), NULL for the client's. Read during the call only.
 /// @param found    Receives whether the key has a value, false on failure. May be NULL.
 /// @param value    Receives the value, NULL if the key is absent and on failure; an empty value is not
 ///                 NULL. Free it with distkv_bytes_free.
@@ -124,7 +124,7 @@ pub extern "C" fn distkv_client_get(
 /// no error.
 ///
 /// @param key     1 byte to 16 KiB. Borrowed for the call.
-/// @param options The call's settings (timeout), NULL for the client's. Read during the call only.
+/// @param options The call's settings (timeout, if_revision), NULL for the client's. Read during the call only.
 /// @param existed Receives whether the key had a value, false on failure. May be NULL.
 /// @return As distkv_client_put. Thread-safe.
 #[unsafe(no_mangle)]

@@ -4,7 +4,9 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use kvcore::api::{CallOptions, ClientOptions, Error, Kind, NodeConfig, Result, Retune};
+use kvcore::api::{
+    CallOptions, ClientOptions, Consistency, Error, Kind, NodeConfig, Result, Retune,
+};
 
 use crate::error::distkv_error;
 use crate::{bytes, guard, handles};
@@ -15,6 +17,7 @@ use crate::{bytes, guard, handles};
 pub struct distkv_options {
     node: NodeConfig,
     tuning: Retune,
+    call: CallOptions,
     timeout: Option<Duration>,
 }
 
@@ -43,7 +46,12 @@ impl distkv_options {
 
     /// What a call is made with.
     pub(crate) fn for_call(options: *const distkv_options) -> CallOptions {
-        CallOptions { timeout: timeout(options), ..CallOptions::default() }
+        handles::look_if_any(options, |options| {
+            options.map_or_else(CallOptions::default, |options| CallOptions {
+                timeout: options.timeout,
+                ..options.call.clone()
+            })
+        })
     }
 
     /// What of a cluster is to be tuned.
@@ -332,6 +340,33 @@ pub extern "C" fn distkv_options_set_max_dead_fraction(
                 .with("value", fraction));
         }
         options.tuning.max_dead_milli = Some(milli as u32);
+        Ok(())
+    })
+}
+
+/// Call: a put or delete is done only if the key has this revision; an absent key has revision 0. Else it
+/// answers DISTKV_CONFLICT, with the revision in force (distkv_error_revision). Default: whatever it has.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_if_revision(
+    options: *mut distkv_options,
+    revision: u64,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.call.if_revision = Some(revision);
+        Ok(())
+    })
+}
+
+/// Call: whether a get may trust the leader's lease rather than have the leader ask a majority: as fresh as
+/// long as the clocks of the nodes run at nearly the same rate. Default: false.
+#[unsafe(no_mangle)]
+pub extern "C" fn distkv_options_set_lease_reads(
+    options: *mut distkv_options,
+    lease: bool,
+) -> *mut distkv_error {
+    set(options, |options| {
+        options.call.consistency =
+            if lease { Consistency::Lease } else { Consistency::Linearizable };
         Ok(())
     })
 }

@@ -35,11 +35,17 @@ fn every_setting_arrives() {
         distkv_options_set_paused(options, true),
         distkv_options_set_dead_node_timeout_ms(options, 60_000),
         distkv_options_set_max_dead_fraction(options, 1.001),
+        distkv_options_set_if_revision(options, 7),
+        distkv_options_set_lease_reads(options, true),
         distkv_options_set_timeout_ms(options, 1500),
     ] {
         assert_eq!(code(error), DISTKV_OK);
     }
 
+    let call = distkv_options::for_call(options);
+    assert_eq!(call.if_revision, Some(7));
+    assert_eq!(call.consistency, Consistency::Lease);
+    assert_eq!(call.timeout, Some(Duration::from_millis(1500)));
     let tuning = distkv_options::for_tuning(options);
     let wanted = Retune {
         moves_per_node: Some(8),

@@ -6,10 +6,18 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use clap::Args;
-use kvcore::api::{Bytes, Result, limits};
+use kvcore::api::{Bytes, CallOptions, Consistency, Result, limits};
 
 use crate::report;
 use crate::target::Target;
+
+/// What must hold of a key for it to be changed.
+#[derive(Args)]
+struct IfRevision {
+    /// Only if the key has this revision, 0 for none; else it fails with the one that it has
+    #[arg(long, value_name = "REVISION")]
+    if_revision: Option<u64>,
+}
 
 #[derive(Args)]
 pub struct Put {
@@ -18,6 +26,11 @@ pub struct Put {
     #[arg(allow_negative_numbers = true)]
     value: OsString,
     #[command(flatten)]
+    condition: IfRevision,
+    /// Only if the key is absent
+    #[arg(long, conflicts_with = "if_revision")]
+    if_absent: bool,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -25,6 +38,11 @@ impl Put {
     pub fn run(self) -> Result<ExitCode> {
         let value = if self.value == "-" { stdin()? } else { self.value.into_vec().into() };
         let (client, options) = self.target.connect()?;
+        let options = CallOptions {
+            if_revision: self.condition.if_revision,
+            if_absent: self.if_absent,
+            ..options
+        };
         let revision = client.put(bytes(self.key), value, options).wait()?;
         report::print(format!("{revision}\n").as_bytes())?;
         Ok(ExitCode::SUCCESS)
@@ -34,6 +52,9 @@ impl Put {
 #[derive(Args)]
 pub struct Get {
     key: OsString,
+    /// Trust the leader's lease rather than have it ask a majority: as fresh as long as clocks run alike
+    #[arg(long)]
+    lease: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -41,7 +62,8 @@ pub struct Get {
 impl Get {
     pub fn run(self) -> Result<ExitCode> {
         let (client, options) = self.target.connect()?;
-        match client.get(bytes(self.key), options).wait()? {
+        let consistency = if self.lease { Consistency::Lease } else { Consistency::Linearizable };
+        match client.get(bytes(self.key), CallOptions { consistency, ..options }).wait()? {
             Some(entry) => {
                 report::print(&[&entry.value, b"\n".as_slice()].concat())?;
                 Ok(ExitCode::SUCCESS)
@@ -58,12 +80,15 @@ impl Get {
 pub struct Delete {
     key: OsString,
     #[command(flatten)]
+    condition: IfRevision,
+    #[command(flatten)]
     target: Target,
 }
 
 impl Delete {
     pub fn run(self) -> Result<ExitCode> {
         let (client, options) = self.target.connect()?;
+        let options = CallOptions { if_revision: self.condition.if_revision, ..options };
         let existed = client.delete(bytes(self.key), options).wait()?;
         report::print(if existed { b"deleted\n" } else { b"absent\n" })?;
         Ok(ExitCode::SUCCESS)
