@@ -58,7 +58,7 @@ static distkv_node *start(const char *join)
 {
     distkv_node *node = NULL;
     distkv_options *options = distkv_options_new();
-    ok(distkv_options_set_partitions(options, 8), "partitions");
+    ok(distkv_options_set_partitions(options, 4), "partitions");
     if (join != NULL) {
         ok(distkv_options_add_join(options, join), "join");
     }
@@ -85,7 +85,7 @@ int main(void)
     }
     ok(distkv_node_client(nodes[0], &client), "client");
     ok(distkv_node_id(nodes[2], &leaver), "id");
-    ok(distkv_options_set_timeout_ms(options, 30000), "timeout");
+    ok(distkv_options_set_timeout_ms(options, PATIENCE_MS), "timeout");
     for (int i = 0; i < RECORDS; i++) {
         snprintf(key, sizeof key, "key-%d", i);
         distkv_slice bytes = distkv_slice_text(key);
