@@ -45,7 +45,12 @@ impl Client {
     /// # Errors
     /// `NotFound` for a node that is no member, `InvalidArgument` for a weight out of range or if nobody
     /// would be left; as [`status`](Client::status).
-    pub fn plan(&self, with: Vec<Newcomer>, without: Vec<NodeId>, options: CallOptions) -> Op<Plan> {
+    pub fn plan(
+        &self,
+        with: Vec<Newcomer>,
+        without: Vec<NodeId>,
+        options: CallOptions,
+    ) -> Op<Plan> {
         let timeout = self.timeout(&options);
         let newcomer = |one: Newcomer| {
             let weight_milli = weight_milli(one.weight)?;

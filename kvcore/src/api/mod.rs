@@ -30,7 +30,8 @@ pub use options::{CallOptions, ClientOptions, Consistency};
 #[cfg(feature = "rocksdb")]
 pub use crate::node::{Inspection, LogFiles, StateFiles, StoredReplica, inspect};
 pub use crate::node::{
-    MemberStatus, MoveStatus, Newcomer, NodeLoad, Plan, PlannedLoad, PlannedMove, RingStatus, Status,
+    MemberStatus, MoveStatus, Newcomer, NodeLoad, Plan, PlannedLoad, PlannedMove, RingStatus,
+    Status,
 };
 pub use crate::types::config::{Founding, NodeConfig, Retune, StorageConfig, Timers, Tuning};
 pub use crate::types::limits;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::client::Client;
 use super::fork;
 use super::op::{self, Op};
+use super::options::CallOptions;
 use super::runtime::Runtime;
 use super::system;
 use crate::node::{self, Status};
@@ -33,6 +34,7 @@ struct Inner {
     peer: Peer,
     limits: Limits,
     closed: watch::Sender<bool>,
+    departed: watch::Receiver<bool>,
     handle: Handle,
     generation: u64,
     /// Locked for as long as closing takes.
@@ -86,6 +88,7 @@ impl Node {
                 peer: node.peer(),
                 limits,
                 closed: watch::Sender::new(false),
+                departed: node.departed(),
                 handle,
                 generation: fork::generation(),
                 life: Mutex::new(Life { running: Some(Running { node, runtime }), closed: Ok(()) }),
@@ -138,6 +141,39 @@ impl Node {
         }
     }
 
+    /// Has this node leave its cluster: what it holds goes to others, then it is removed. Finished once it is
+    /// a member no longer, however long that takes; it is to be closed then. Cancelling ends the wait, not the
+    /// leaving.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if nobody would be left to hold what it holds; `Unavailable` if that cannot be
+    /// decided in time; `Closed`, `Cancelled`.
+    pub fn leave(&self) -> Op<()> {
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(error) => return Op::ready(Err(error)),
+        };
+        let (id, departed, closed) =
+            (self.0.id, self.0.departed.clone(), self.0.closed.subscribe());
+        Op::spawn(&self.0.handle, async move {
+            client.leave(id, CallOptions::default()).await?;
+            gone(departed, closed).await
+        })
+    }
+
+    /// Finished once the node is a member of its cluster no longer, because it left or was removed, whoever
+    /// asked for that. It serves nothing from then on, and is to be closed.
+    ///
+    /// # Errors
+    /// `Closed` when it is closed before that, `Cancelled`.
+    pub fn departed(&self) -> Op<()> {
+        if let Err(error) = self.client() {
+            return Op::ready(Err(error));
+        }
+        let (departed, closed) = (self.0.departed.clone(), self.0.closed.subscribe());
+        Op::spawn(&self.0.handle, gone(departed, closed))
+    }
+
     /// Stops the node: no more calls are taken, those under way end, everything acknowledged is on
     /// disk, all threads are gone, and directory and port are free, whoever still holds clients of the
     /// node. Blocks until then. Closing again, or from several threads at once, comes to the same.
@@ -147,6 +183,18 @@ impl Node {
     /// callback or a task of an asynchronous runtime, which may not block: nothing is closed.
     pub fn close(&self) -> Result<()> {
         self.0.close()
+    }
+}
+
+async fn gone(
+    mut departed: watch::Receiver<bool>,
+    mut closed: watch::Receiver<bool>,
+) -> Result<()> {
+    tokio::select! {
+        biased;
+        // The node ends with its handle at the latest, and says `closed` before.
+        Ok(_) = departed.wait_for(|departed| *departed) => Ok(()),
+        _ = closed.wait_for(|closed| *closed) => Err(Error::new(Kind::Closed, "the node is closed")),
     }
 }
 

@@ -1,19 +1,21 @@
 //! What all parts of a running node share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::host::Host;
 use super::space::Space;
 use super::storage::Storage;
+use super::vitals::Vitals;
 use crate::metadata::{Change, Decision, Metadata, State};
 use crate::rpc::Pool;
 use crate::rpc::message::{self, reply, request};
 use crate::types::config::NodeConfig;
-use crate::types::{ClusterId, Error, Kind, NodeId, Result};
+use crate::types::{ClusterId, Error, Kind, NodeId, PartitionId, Result};
 
 /// A running node, as its parts see it.
 pub(super) struct Core {
@@ -24,8 +26,12 @@ pub(super) struct Core {
     pub(super) pool: Pool,
     pub(super) storage: Arc<Storage>,
     pub(super) space: Space,
-    /// The members that said that their disk is full, when they were last asked.
-    pub(super) full: Mutex<BTreeSet<NodeId>>,
+    /// How each member with a link was when it was last asked.
+    pub(super) vitals: Mutex<BTreeMap<NodeId, Vitals>>,
+    /// About how many bytes each replica here takes, when it was last looked.
+    pub(super) sizes: Mutex<BTreeMap<PartitionId, u64>>,
+    /// Whether this node is a member no longer.
+    pub(super) departed: watch::Sender<bool>,
     pub(super) metadata: Metadata,
     pub(super) host: Host,
 }
@@ -46,9 +52,19 @@ impl Core {
     /// The members that can be reached and have room, this node not among them.
     pub(super) fn roomy(&self) -> BTreeSet<NodeId> {
         let mut roomy = self.pool.linked().borrow().clone();
-        let full = self.full.lock();
-        roomy.retain(|node| *node != self.node && !full.contains(node));
+        let vitals = self.vitals.lock();
+        let full = |node: &NodeId| vitals.get(node).is_some_and(|vitals| vitals.full);
+        roomy.retain(|node| *node != self.node && !full(node));
         roomy
+    }
+
+    /// Bytes a second that this node sends of replicas.
+    pub(super) fn move_rate(&self) -> u64 {
+        let own = self.config.storage.snapshot_rate;
+        match self.state().tuning.move_rate {
+            0 => own,
+            rate => own.min(rate),
+        }
     }
 
     /// Gets a change decided, here or at the node that leads the metadata group.

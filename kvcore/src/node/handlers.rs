@@ -7,8 +7,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::core::Core;
-use super::space::Level;
-use super::status;
+use super::{administration, vitals};
 use crate::metadata::{Change, NewMember};
 use crate::partition::Replica;
 use crate::placement::Assignment;
@@ -16,8 +15,7 @@ use crate::rpc::message::{self, execute, executed, reply, request};
 use crate::rpc::{Answer, Caller, Handler, convert};
 use crate::types::config::{Founding, check_address};
 use crate::types::{
-    Budget, ClusterId, Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Room,
-    Token,
+    Budget, Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Room, Token,
 };
 
 /// How often a request is passed on from node to node at most: to somebody who holds the partition,
@@ -61,7 +59,7 @@ impl Handlers {
             | request::Body::SnapshotChunk(_)
             | request::Body::SnapshotInstall(_)
             | request::Body::HandOver(_) => {
-                check_member(core.cluster, caller)?;
+                check_member(&core, caller)?;
                 replicate(&core, request)?
             }
             request::Body::Execute(execute) => {
@@ -71,19 +69,21 @@ impl Handlers {
                 })
             }
             request::Body::Route(_) => now(reply::Body::Routes(routes(&core))),
-            request::Body::Describe(_) => {
-                let json = status::report(&core).json()?.into();
-                now(reply::Body::Described(message::Described { json }))
-            }
-            request::Body::Ping(_) => {
-                let full = core.space.level() > Level::Plenty;
-                now(reply::Body::Pong(message::Pong { full }))
-            }
+            request::Body::Describe(asked) => Box::pin(async move {
+                administration::describe(&core, asked.ring).await.map(reply::Body::Described)
+            }),
+            request::Body::Plan(asked) => Box::pin(async move {
+                administration::plan(&core, asked).await.map(reply::Body::Planned)
+            }),
+            request::Body::Manage(asked) => Box::pin(async move {
+                administration::manage(&core, asked, timeout).await.map(reply::Body::Managed)
+            }),
+            request::Body::Ping(ping) => now(reply::Body::Pong(pong(&core, caller, &ping))),
             request::Body::Join(join) => {
                 Box::pin(async move { admit(&core, join, timeout).await.map(reply::Body::Joined) })
             }
             request::Body::Propose(propose) => {
-                check_member(core.cluster, caller)?;
+                check_member(&core, caller)?;
                 Box::pin(async move {
                     let change = Change::decode(&propose.command)?;
                     let outcome = core.metadata.decide(&change).await?.encode()?;
@@ -115,16 +115,30 @@ impl Handler for Handlers {
     }
 }
 
+fn pong(core: &Core, caller: &Caller, ping: &message::Ping) -> message::Pong {
+    let own = vitals::own(core);
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    message::Pong {
+        full: own.full,
+        replicas: count(core.host.replicas().len()),
+        leaders: count(own.leaders),
+        bytes: own.bytes,
+        room: own.room,
+        removed: caller.node.is_some_and(|node| core.state().removed.contains(&node)),
+        sizes: if ping.sizes { vitals::led(core) } else { Vec::new() },
+    }
+}
+
 fn now(reply: reply::Body) -> Answer {
     Box::pin(std::future::ready(Ok(reply)))
 }
 
-/// Checks that a node of this cluster asks, and no client. A node that has joined since its link was
-/// made named no cluster then.
-fn check_member(cluster: ClusterId, caller: &Caller) -> Result<()> {
-    let here = caller.cluster.is_none_or(|theirs| theirs == cluster);
+/// Checks that a node of this cluster asks, and no client; nor one that was removed, which may not know it
+/// yet. A node that has joined since its link was made named no cluster then.
+fn check_member(core: &Core, caller: &Caller) -> Result<()> {
+    let here = caller.cluster.is_none_or(|theirs| theirs == core.cluster);
     match caller.node {
-        Some(_) if here => Ok(()),
+        Some(node) if here && !core.state().removed.contains(&node) => Ok(()),
         _ => Err(Error::new(Kind::PermissionDenied, "only members of the cluster may ask that")),
     }
 }
@@ -312,7 +326,7 @@ fn members(core: &Core) -> Vec<message::Member> {
         address: member.address.clone(),
         zone: member.zone.clone().unwrap_or_default(),
         weight_milli: member.weight_milli,
-        state: 0,
+        state: u32::from(member.leaving) + 2 * u32::from(member.dead),
     };
     state.members.values().map(member).collect()
 }
@@ -369,7 +383,7 @@ async fn predecessor(core: &Core, node: NodeId, address: &str) -> Result<Option<
     let known = state.members.values().find(|m| m.address == address && m.node != node);
     let Some(known) = known else { return Ok(None) };
     let alive = known.node == core.node || {
-        let ping = request::Body::Ping(message::Ping {});
+        let ping = request::Body::Ping(message::Ping::default());
         core.pool.node(known.node).call(ping, PING).await.is_ok()
     };
     match alive {

@@ -1,14 +1,15 @@
 //! Who can be reached: a link to every other member, kept up.
 //!
 //! A link says more than that its two ends are alive: over it a node that came back tells its
-//! address, whichever that is now, and each says whether its disk is full, so that it is not given more
-//! to lead.
+//! address, whichever that is now, and each says how it is: whether its disk is full, so that it is not
+//! given more to lead, or that the other one is a member no longer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::vitals::Vitals;
 use crate::metadata::Change;
 use crate::rpc::message::{self, reply, request};
 use crate::types::NodeId;
@@ -48,6 +49,7 @@ pub(super) async fn run(core: Arc<Core>) {
             }
         }
         ask(&core).await;
+        core.storage.staging().set_rate(core.move_rate());
         let moved = state.members.get(&core.node).is_some_and(|me| me.address != core.address);
         if moved {
             let change = Change::Readdress { node: core.node, address: core.address.clone() };
@@ -65,19 +67,17 @@ pub(super) async fn run(core: Arc<Core>) {
 async fn ask(core: &Core) {
     let linked = core.pool.linked().borrow().clone();
     let asked = linked.iter().map(|node| {
-        let ping = request::Body::Ping(message::Ping {});
+        let ping = request::Body::Ping(message::Ping::default());
         let answer = core.pool.node(*node).call(ping, PING);
         async move { (*node, answer.await) }
     });
     for (node, answer) in futures::future::join_all(asked).await {
         if let Ok(reply::Body::Pong(pong)) = answer {
-            let mut full = core.full.lock();
-            if pong.full {
-                full.insert(node);
-            } else {
-                full.remove(&node);
+            core.vitals.lock().insert(node, Vitals::from(&pong));
+            if pong.removed {
+                core.departed.send_replace(true);
             }
         }
     }
-    core.full.lock().retain(|node| linked.contains(node));
+    core.vitals.lock().retain(|node, _| linked.contains(node));
 }

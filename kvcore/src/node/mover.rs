@@ -125,7 +125,7 @@ async fn advance(core: &Core, replica: &Replica, step: Move) -> Result<()> {
     }
     let now = group.voters();
     if now.voters != voters || now.joint {
-        group.change_voters(&voters).await?;
+        group.change_voters(&voters, false).await?;
     }
     until(replica, || group.settled(&voters)).await?;
     let strangers: BTreeSet<ReplicaId> =

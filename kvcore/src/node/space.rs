@@ -45,12 +45,19 @@ pub(super) enum Level {
 #[derive(Clone)]
 pub(super) struct Space {
     level: watch::Receiver<Level>,
+    room: watch::Receiver<Option<u64>>,
 }
 
 impl Space {
     /// The room there is.
     pub(super) fn level(&self) -> Level {
         *self.level.borrow()
+    }
+
+    /// What is free on the disk beyond what is held back, in bytes; None for a node in memory, or if the file
+    /// system does not say.
+    pub(super) fn room(&self) -> Option<u64> {
+        *self.room.borrow()
     }
 
     /// Checks that a write can be taken; one that removes something may make room, and is taken as long
@@ -73,6 +80,7 @@ impl Space {
 pub(super) struct Keeper {
     reserve: Option<Reserve>,
     level: watch::Sender<Level>,
+    room: watch::Sender<Option<u64>>,
     /// Whether the file system did not say how much room there is when it was last asked.
     silent: bool,
 }
@@ -102,9 +110,10 @@ impl Keeper {
             Some(dir) => Some(Reserve::of(dir, storage.config())?),
         };
         let (sender, level) = watch::channel(Level::Plenty);
-        let mut keeper = Keeper { reserve, level: sender, silent: false };
+        let (of_room, room) = watch::channel(None);
+        let mut keeper = Keeper { reserve, level: sender, room: of_room, silent: false };
         keeper.look(false);
-        Ok((keeper, Space { level }))
+        Ok((keeper, Space { level, room }))
     }
 
     /// Looks at the room there is. Blocks, for as long as it takes to allocate the reserve.
@@ -121,6 +130,7 @@ impl Keeper {
             }
         };
         self.silent = false;
+        self.room.send_replace(reserve.room().ok());
         self.level.send_if_modified(|known| {
             let changed = *known != level;
             if changed && level == Level::Plenty {
@@ -163,6 +173,13 @@ impl Reserve {
             return Ok(Level::Plenty);
         }
         Ok(Level::Low)
+    }
+
+    /// What is free beyond the reserve, whether or not that is held back just now.
+    fn room(&self) -> Result<u64> {
+        let (free, _) = room(self.path.parent().unwrap_or(Path::new(".")))?;
+        let lacking = self.wanted.saturating_sub(held(&self.path)?);
+        Ok(free.saturating_sub(lacking))
     }
 
     /// Allocates the reserve; whether it could be had.

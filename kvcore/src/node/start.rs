@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ use super::handlers::Handlers;
 use super::host::Host;
 use super::identity::{Identity, Place};
 use super::storage::{Directory, Storage};
-use super::{liveness, mover, rebalancer, space, succession, trimmer, upkeep};
+use super::{departure, liveness, mover, rebalancer, space, succession, trimmer, upkeep, vitals};
 use crate::metadata::{Change, Metadata, MetadataOptions, NewMember};
 use crate::rpc::{self, Caller, Handler, Peer, Pool};
 use crate::types::config::{ClusterConfig, NodeConfig};
@@ -119,6 +120,11 @@ impl Node {
             bulk: false,
         };
         Peer::local(self.handlers.0.clone(), Arc::new(caller))
+    }
+
+    /// Tells when the node is a member no longer: because it left, or was removed.
+    pub fn departed(&self) -> watch::Receiver<bool> {
+        self.core.departed.subscribe()
     }
 
     /// Stops the node: hands over what it leads, ends its tasks, puts everything on disk, and lets go of
@@ -346,7 +352,9 @@ impl Ground {
             pool: self.pool.clone(),
             storage,
             space,
-            full: Mutex::default(),
+            vitals: Mutex::default(),
+            sizes: Mutex::default(),
+            departed: watch::Sender::new(false),
             metadata,
             host,
         });
@@ -365,6 +373,8 @@ impl Ground {
         tasks.spawn(mover::run(core.clone()));
         tasks.spawn(rebalancer::run(core.clone()));
         tasks.spawn(succession::run(core.clone()));
+        tasks.spawn(vitals::run(core.clone()));
+        tasks.spawn(departure::run(core.clone(), self.handlers.0.clone()));
         Ok((core, tasks))
     }
 }
@@ -443,6 +453,9 @@ async fn ready(core: &Core, place: &Place, resumed: bool, deadline: Instant) -> 
     let grace = Instant::now() + GRACE;
     loop {
         let state = core.state();
+        if *core.departed.borrow() {
+            return Err(departure::refusal(core));
+        }
         if state.founded() {
             core.config.founding.agrees_with(core.config.data_dir.is_some(), &state.config)?;
         }

@@ -298,15 +298,15 @@ impl Group {
     }
 
     /// Makes exactly these replicas the voters, through a joint configuration; whoever voted before
-    /// and is not among them leaves the group. A change that was broken off is finished by asking for
-    /// it again.
+    /// and is not among them leaves the group, or goes on listening if `keep` is set. A change that was
+    /// broken off is finished by asking for it again.
     ///
     /// # Errors
     /// `Unavailable` if this replica does not lead, another change is under way, or one of them was
     /// not let in before.
-    pub async fn change_voters(&self, voters: &BTreeSet<ReplicaId>) -> Result<()> {
+    pub async fn change_voters(&self, voters: &BTreeSet<ReplicaId>, keep: bool) -> Result<()> {
         let voters: BTreeSet<u64> = voters.iter().map(|replica| replica.0).collect();
-        let changed = self.raft.change_membership(voters, false).await;
+        let changed = self.raft.change_membership(voters, keep).await;
         changed.map(drop).map_err(|error| self.not_changed(error))
     }
 

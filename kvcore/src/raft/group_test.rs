@@ -196,7 +196,7 @@ async fn three() -> Vec<Site> {
         }
     }
     let all = sites.iter().map(|site| site.replica).collect();
-    first.change_voters(&all).await.unwrap();
+    first.change_voters(&all, false).await.unwrap();
     sites
 }
 

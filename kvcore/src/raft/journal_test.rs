@@ -67,7 +67,7 @@ pub(super) fn chunks(
     engine: &dyn Engine,
     staging: &Staging,
 ) -> Vec<SnapshotChunk> {
-    let outgoing = staging.send().unwrap();
+    let outgoing = staging.send(GroupId::Metadata).unwrap();
     let mut all = Vec::new();
     for (number, run) in engine.export(view, travelling(group), &outgoing.dir()).enumerate() {
         let run = run.unwrap();

@@ -25,7 +25,7 @@ use openraft::{OptionalSend, RaftMetrics};
 use super::fault::Fault;
 use super::log_store::{LogStore, record};
 use super::snapshot::{Chunks, Pins, SnapshotData, travelling};
-use super::staging::{Staging, blocking};
+use super::staging::{Outgoing, Staging, blocking};
 use super::types::{
     Consensus, Home, Payload, Term, Vote, position_from_wire, position_to_wire, vote_from_wire,
     vote_to_wire,
@@ -235,9 +235,9 @@ impl Target {
         self.peer.connect(CONNECT).await?;
         // The log from here on is what the replica needs next.
         let _pin = snapshot.meta.last_log_id.map(|id| self.pins.hold(id.index));
-        let outgoing = self.staging.send()?;
+        let outgoing = self.staging.send(self.group)?;
         let transfer = outgoing.transfer();
-        let chunks = self.send_runs(transfer, view, outgoing.dir()).await?;
+        let chunks = self.send_runs(&outgoing, view).await?;
         let membership = super::membership::encode(snapshot.meta.last_membership.membership())?;
         let membership_position = snapshot.meta.last_membership.log_id();
         let install = message::SnapshotInstall {
@@ -260,13 +260,9 @@ impl Target {
 
     /// Has the engine make run after run, and sends each before the next is made. How many chunks that
     /// was.
-    async fn send_runs(
-        &self,
-        transfer: u64,
-        view: Arc<dyn View>,
-        dir: std::path::PathBuf,
-    ) -> Result<u32, Error> {
-        let mut runs = self.engine.export(view, travelling(self.group), &dir);
+    async fn send_runs(&self, outgoing: &Outgoing, view: Arc<dyn View>) -> Result<u32, Error> {
+        let transfer = outgoing.transfer();
+        let mut runs = self.engine.export(view, travelling(self.group), &outgoing.dir());
         let (mut chunk, mut run) = (0, 0);
         loop {
             let (left, made) = blocking(move || {
@@ -286,7 +282,8 @@ impl Target {
                 .await?;
                 chunks = left;
                 let Some(data) = data else { break };
-                self.staging.pace(data.len()).await;
+                let bytes = data.len();
+                self.staging.pace(bytes).await;
                 let sent = message::SnapshotChunk {
                     group: self.group.number(),
                     to: self.to,
@@ -298,7 +295,10 @@ impl Target {
                     data,
                 };
                 match self.peer.call(sent.into(), CHUNK).await? {
-                    reply::Body::SnapshotTaken(_) => chunk += 1,
+                    reply::Body::SnapshotTaken(_) => {
+                        outgoing.count(bytes);
+                        chunk += 1;
+                    }
                     _ => return Err(unexpected()),
                 }
             }

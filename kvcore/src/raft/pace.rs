@@ -1,5 +1,6 @@
 //! Holds what is sent to a rate.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -7,19 +8,26 @@ use tokio::time::Instant;
 
 /// A rate in bytes a second, shared by all who send. Those who come while it is used up wait their turn.
 pub(super) struct Pace {
-    bytes_a_second: u64,
+    bytes_a_second: AtomicU64,
     /// When what was let through so far has passed.
     free_at: Mutex<Instant>,
 }
 
 impl Pace {
     pub(super) fn new(bytes_a_second: u64) -> Pace {
-        Pace { bytes_a_second: bytes_a_second.max(1), free_at: Mutex::new(Instant::now()) }
+        let bytes_a_second = AtomicU64::new(bytes_a_second.max(1));
+        Pace { bytes_a_second, free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Holds to another rate from now on; those who have their turn keep it.
+    pub(super) fn set(&self, bytes_a_second: u64) {
+        self.bytes_a_second.store(bytes_a_second.max(1), Ordering::Relaxed);
     }
 
     /// Returns when that many bytes may go.
     pub(super) async fn wait(&self, bytes: usize) {
-        let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_a_second as f64);
+        let rate = self.bytes_a_second.load(Ordering::Relaxed);
+        let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
         let turn = {
             let mut free_at = self.free_at.lock();
             let turn = (*free_at).max(Instant::now());
@@ -52,5 +60,10 @@ mod tests {
         pace.wait(1000).await;
         pace.wait(1000).await;
         assert_eq!(began.elapsed().as_millis(), 1000);
+        // Half as fast, for those who come from now on.
+        pace.set(500);
+        pace.wait(1000).await;
+        pace.wait(1000).await;
+        assert_eq!(began.elapsed().as_millis(), 4000);
     }
 }

@@ -7,7 +7,7 @@
 //! state: the *mark*. From then on a crash anywhere leads to the new state, since whoever opens the
 //! replica next finds the mark and installs the same files again; before it, to the old one.
 //!
-//! A node sends two snapshots at a time and takes two; a third one is told to come later. Of one
+//! A node sends two snapshots at a time and takes two; a third one waits, or is told to come later. Of one
 //! replica's snapshots only one arrives at a time, until it is installed. What a node sends keeps to a
 //! rate. A node in memory has no folder: its runs are bytes, and become the state in
 //! one step.
@@ -39,6 +39,8 @@ use crate::wal::Tag;
 const AT_ONCE: usize = 2;
 /// A snapshot of which nothing has come for so long makes way for another.
 const STALE: Duration = Duration::from_secs(30);
+/// How long a snapshot waits for a place, less than its sender waits for a chunk.
+const PLACE: Duration = Duration::from_secs(20);
 
 /// The node's place for snapshots. Cheap to clone; usable from any task.
 #[derive(Clone)]
@@ -57,6 +59,9 @@ struct Inner {
     /// Groups whose state somebody has open.
     held: Mutex<HashSet<GroupId>>,
     next: AtomicU64,
+    /// What has been sent of the snapshots on their way out.
+    sent: Mutex<HashMap<GroupId, u64>>,
+    received: AtomicU64,
 }
 
 /// The right to a group's state on this node: from when a replica opens it until nothing of that replica
@@ -132,7 +137,24 @@ impl Staging {
             claimed: Mutex::default(),
             held: Mutex::default(),
             next: AtomicU64::new(seed),
+            sent: Mutex::default(),
+            received: AtomicU64::new(0),
         })))
+    }
+
+    /// Keeps what is sent to another rate from now on.
+    pub fn set_rate(&self, bytes_a_second: u64) {
+        self.0.pace.set(bytes_a_second);
+    }
+
+    /// What has been sent of a group's snapshot that is on its way out, in bytes; 0 if none is.
+    pub fn sent(&self, group: GroupId) -> u64 {
+        self.0.sent.lock().get(&group).copied().unwrap_or(0)
+    }
+
+    /// Bytes of snapshots that have arrived since the node started, wanted or not.
+    pub fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
     }
 
     /// Takes hold of a group's state, so that nobody else opens or deletes it meanwhile.
@@ -162,11 +184,11 @@ impl Staging {
         Ok(Claim { staging: self.clone(), tag })
     }
 
-    /// Room to send one snapshot from.
+    /// Room to send one snapshot of a group from.
     ///
     /// # Errors
     /// `Overloaded` if as many are being sent as may be; `StorageFull`, `Internal`.
-    pub(super) fn send(&self) -> Result<Outgoing> {
+    pub(super) fn send(&self, group: GroupId) -> Result<Outgoing> {
         let permit = Arc::clone(&self.0.sending).try_acquire_owned().map_err(|_| {
             Error::new(Kind::Overloaded, "the node sends as many snapshots as it may")
                 .with("limit", AT_ONCE)
@@ -176,7 +198,8 @@ impl Staging {
         if let Some(dir) = &dir {
             fs::create_dir(dir).map_err(|error| Error::from(error).with("dir", dir.display()))?;
         }
-        Ok(Outgoing { transfer, dir: dir.map(Folder::new), _permit: permit })
+        let (staging, dir) = (self.clone(), dir.map(Folder::new));
+        Ok(Outgoing { staging, group, transfer, dir, _permit: permit })
     }
 
     /// Returns when that many bytes may be sent.
@@ -192,14 +215,19 @@ impl Staging {
     /// `StorageFull`, `Internal`. The transfer has failed then.
     pub(super) async fn take(&self, tag: Tag, chunk: message::SnapshotChunk) -> Result<()> {
         let claim = self.claim(tag)?;
+        self.0.received.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
         let known = self.0.arriving.lock().remove(&tag);
         let known = known.filter(|arrival| arrival.transfer() == chunk.transfer);
+        let place = match &known {
+            None if chunk.chunk == 0 => Some(self.place().await?),
+            _ => None,
+        };
         let staging = self.clone();
         blocking(move || {
-            let mut arrival = match known {
-                Some(arrival) => arrival,
-                None if chunk.chunk == 0 => staging.begin(tag, chunk.transfer)?,
-                None => {
+            let mut arrival = match (known, place) {
+                (Some(arrival), _) => arrival,
+                (None, Some(place)) => staging.begin(tag, chunk.transfer, place)?,
+                (None, None) => {
                     return Err(Error::new(Kind::InvalidArgument, "snapshot chunk out of order")
                         .with("group", tag.group)
                         .with("chunk", chunk.chunk));
@@ -213,16 +241,8 @@ impl Staging {
         .await
     }
 
-    fn begin(&self, tag: Tag, transfer: u64) -> Result<Arrival> {
+    fn begin(&self, tag: Tag, transfer: u64, place: OwnedSemaphorePermit) -> Result<Arrival> {
         let dir = self.0.dir.as_ref().map(|dir| arrival_dir(dir, tag));
-        let place = match self.place() {
-            Ok(place) => place,
-            Err(error) => {
-                // One whose sender is gone takes up a place for nothing.
-                self.0.arriving.lock().retain(|_, arrival| arrival.idle() < STALE);
-                self.place().map_err(|_| error)?
-            }
-        };
         if let Some(dir) = &dir {
             if dir.join(Mark::NAME).exists() {
                 return Err(Error::new(Kind::Unavailable, "a snapshot is being installed")
@@ -235,11 +255,18 @@ impl Staging {
         Ok(Arrival::new(transfer, dir.map(Folder::new), self.0.memory_bytes, place))
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.taking).try_acquire_owned().map_err(|_| {
+    /// A place for one more snapshot. It is waited for: what the sender has made by now would be made in
+    /// vain otherwise.
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        // One whose sender is gone takes up a place for nothing.
+        self.0.arriving.lock().retain(|_, arrival| arrival.idle() < STALE);
+        let place = Arc::clone(&self.0.taking).acquire_owned();
+        let full = || {
             Error::new(Kind::Overloaded, "the node takes as many snapshots as it may")
                 .with("limit", AT_ONCE)
-        })
+        };
+        let place = tokio::time::timeout(PLACE, place).await.map_err(|_| full())?;
+        place.map_err(|_| full())
     }
 
     /// All of a snapshot, now that every chunk of it was taken; its files are synced.
@@ -251,12 +278,16 @@ impl Staging {
         let claim = self.claim(tag)?;
         let arrival = self.0.arriving.lock().remove(&tag);
         let arrival = arrival.filter(|arrival| arrival.transfer() == transfer);
+        let place = match &arrival {
+            None if chunks == 0 => Some(self.place().await?),
+            _ => None,
+        };
         let staging = self.clone();
         blocking(move || {
-            let staged = match arrival {
-                Some(arrival) => arrival.complete(chunks)?,
-                None if chunks == 0 => staging.begin(tag, transfer)?.complete(chunks)?,
-                None => {
+            let staged = match (arrival, place) {
+                (Some(arrival), _) => arrival.complete(chunks)?,
+                (None, Some(place)) => staging.begin(tag, transfer, place)?.complete(chunks)?,
+                (None, None) => {
                     return Err(Error::new(Kind::InvalidArgument, "no such snapshot has arrived")
                         .with("group", tag.group));
                 }
@@ -374,6 +405,8 @@ impl Drop for Folder {
 
 /// Room to send one snapshot from.
 pub(super) struct Outgoing {
+    staging: Staging,
+    group: GroupId,
     transfer: u64,
     dir: Option<Folder>,
     _permit: OwnedSemaphorePermit,
@@ -385,9 +418,20 @@ impl Outgoing {
         self.transfer
     }
 
+    /// Takes note that so many bytes of it have arrived on the other side.
+    pub(super) fn count(&self, bytes: usize) {
+        *self.staging.0.sent.lock().entry(self.group).or_default() += bytes as u64;
+    }
+
     /// Where the files of the snapshot go; of no account to an engine in memory.
     pub(super) fn dir(&self) -> PathBuf {
         self.dir.as_ref().map(|folder| folder.path.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.staging.0.sent.lock().remove(&self.group);
     }
 }
 

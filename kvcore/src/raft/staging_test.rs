@@ -150,11 +150,12 @@ async fn two_are_taken_at_once_and_two_are_sent() {
         staging.take(tag(4), chunk(4, 0, 0, "d")).await.unwrap();
         assert!(staging.complete(tag(2), 2, 1).await.is_err());
 
-        let (first, second) = (staging.send().unwrap(), staging.send().unwrap());
+        let (first, second) =
+            (staging.send(GroupId::Metadata).unwrap(), staging.send(GroupId::Metadata).unwrap());
         assert_ne!(first.transfer(), second.transfer());
-        assert_eq!(staging.send().err().unwrap().kind(), Kind::Overloaded);
+        assert_eq!(staging.send(GroupId::Metadata).err().unwrap().kind(), Kind::Overloaded);
         drop(first);
-        staging.send().unwrap();
+        staging.send(GroupId::Metadata).unwrap();
     }
 }
 
@@ -172,7 +173,7 @@ async fn a_start_clears_what_is_not_marked() {
     let dir = root.path().join("snapshots");
     let open = || Staging::open(Some(dir.clone()), 0, 1 << 30, 1).unwrap();
     let staging = open();
-    let sending = staging.send().unwrap();
+    let sending = staging.send(GroupId::Metadata).unwrap();
     staging.take(tag(1), chunk(1, 0, 0, "one")).await.unwrap();
     staging.take(tag(2), chunk(2, 0, 0, "two")).await.unwrap();
     let marked = staging.complete(tag(2), 2, 1).await.unwrap();

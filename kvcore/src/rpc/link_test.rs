@@ -59,8 +59,10 @@ async fn calls_go_both_ways_at_once() {
     let (b, from_b, to_b, _other) = carried(1 << 20);
     tokio::spawn(from_a.map(Ok).forward(to_b));
     tokio::spawn(from_b.map(Ok).forward(to_a));
-    let (one, two) =
-        (a.start(Ping::default().into(), SOON).unwrap(), b.start(Ping::default().into(), SOON).unwrap());
+    let (one, two) = (
+        a.start(Ping::default().into(), SOON).unwrap(),
+        b.start(Ping::default().into(), SOON).unwrap(),
+    );
     assert_eq!(one.finish().await.unwrap(), Pong::default().into());
     assert_eq!(two.finish().await.unwrap(), Pong::default().into());
 }

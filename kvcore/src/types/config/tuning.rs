@@ -12,7 +12,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How eagerly a cluster moves replicas; the same on every node, kept by metadata.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tuning {
-    /// Replicas on their way to one node at a time, 1 to 64. Default: 2.
+    /// Replicas on their way to one node at a time, 1 to 64. Default: 4.
     pub moves_per_node: u32,
     /// Bytes a second that each node sends of replicas, 1 MiB to just below 4 GiB; a node whose own
     /// `snapshot_rate` is lower keeps to that. 0: each node's own. Default: 0.
@@ -30,7 +30,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
-            moves_per_node: 2,
+            moves_per_node: 4,
             move_rate: 0,
             paused: false,
             dead_node_timeout_ms: 300_000,
@@ -40,7 +40,7 @@ impl Default for Tuning {
 }
 
 /// A change of some of it; what is None stays.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Retune {
     /// See [`Tuning::moves_per_node`].
     pub moves_per_node: Option<u32>,
