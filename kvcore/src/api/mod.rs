@@ -25,7 +25,7 @@ mod system;
 pub use client::{Client, Entry};
 pub use node::Node;
 pub use op::Op;
-pub use options::{CallOptions, ClientOptions, Consistency};
+pub use options::{CallOptions, ClientOptions};
 
 #[cfg(feature = "rocksdb")]
 pub use crate::node::{Inspection, LogFiles, StateFiles, StoredReplica, inspect};
@@ -35,7 +35,9 @@ pub use crate::node::{
 };
 pub use crate::types::config::{Founding, NodeConfig, Retune, StorageConfig, Timers, Tuning};
 pub use crate::types::limits;
-pub use crate::types::{ClusterId, Error, Kind, Limits, NodeId, PartitionId, Result, Revision};
+pub use crate::types::{
+    ClusterId, Consistency, Error, Kind, Limits, NodeId, PartitionId, Result, Revision,
+};
 pub use bytes::Bytes;
 
 /// The version of this library.

@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-use crate::types::Limits;
-
-/// How fresh a read must be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Consistency {
-    /// As of now: every write acknowledged before the read began is seen. The leader proves by a
-    /// quorum that it still leads (Ongaro's thesis, section 6.4, read index).
-    #[default]
-    Linearizable,
-}
+use crate::types::{Consistency, Limits};
 
 /// Options of one call.
 #[derive(Clone, Debug, Default)]

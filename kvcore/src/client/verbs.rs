@@ -9,7 +9,7 @@ use super::router::Router;
 use super::session::Session;
 use crate::rpc::Peer;
 use crate::rpc::message::{self, execute, executed, reply, request};
-use crate::types::{Budget, Error, Limits, Mutation, Outcome, Result, Revision, Seam};
+use crate::types::{Budget, Consistency, Error, Limits, Mutation, Outcome, Result, Revision, Seam};
 
 /// How a client reaches the cluster.
 #[derive(Clone)]
@@ -68,10 +68,16 @@ impl Client {
     ///
     /// # Errors
     /// `InvalidArgument`, `TooLarge`, `Overloaded`, `Unavailable`, `Timeout`, and what the leader met.
-    pub async fn get(&self, key: Bytes, timeout: Duration) -> Result<Option<(Bytes, Revision)>> {
+    pub async fn get(
+        &self,
+        key: Bytes,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<Option<(Bytes, Revision)>> {
         self.limits.check_key(&key)?;
         let _room = self.in_flight.take(key.len())?;
-        let operation = execute::Operation::Get(message::Get { key: key.clone(), consistency: 0 });
+        let get = message::Get { key: key.clone(), consistency: consistency.number() };
+        let operation = execute::Operation::Get(get);
         let execute =
             message::Execute { operation: Some(operation), ..message::Execute::default() };
         match self.execute(&key, execute, timeout).await?.result {

@@ -15,7 +15,8 @@ use crate::rpc::message::{self, execute, executed, reply, request};
 use crate::rpc::{Answer, Caller, Handler, convert};
 use crate::types::config::{Founding, check_address};
 use crate::types::{
-    Budget, Command, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId, Result, Room, Token,
+    Budget, ClusterId, Command, Consistency, Error, GroupId, Kind, NodeId, PartitionId, ReplicaId,
+    Result, Room, Token,
 };
 
 /// How often a request is passed on from node to node at most: to somebody who holds the partition,
@@ -59,7 +60,7 @@ impl Handlers {
             | request::Body::SnapshotChunk(_)
             | request::Body::SnapshotInstall(_)
             | request::Body::HandOver(_) => {
-                check_member(&core, caller)?;
+                check_member(core.cluster, &core.state().removed, caller)?;
                 replicate(&core, request)?
             }
             request::Body::Execute(execute) => {
@@ -83,7 +84,7 @@ impl Handlers {
                 Box::pin(async move { admit(&core, join, timeout).await.map(reply::Body::Joined) })
             }
             request::Body::Propose(propose) => {
-                check_member(&core, caller)?;
+                check_member(core.cluster, &core.state().removed, caller)?;
                 Box::pin(async move {
                     let change = Change::decode(&propose.command)?;
                     let outcome = core.metadata.decide(&change).await?.encode()?;
@@ -135,10 +136,10 @@ fn now(reply: reply::Body) -> Answer {
 
 /// Checks that a node of this cluster asks, and no client; nor one that was removed, which may not know it
 /// yet. A node that has joined since its link was made named no cluster then.
-fn check_member(core: &Core, caller: &Caller) -> Result<()> {
-    let here = caller.cluster.is_none_or(|theirs| theirs == core.cluster);
+fn check_member(cluster: ClusterId, removed: &BTreeSet<NodeId>, caller: &Caller) -> Result<()> {
+    let here = caller.cluster.is_none_or(|theirs| theirs == cluster);
     match caller.node {
-        Some(node) if here && !core.state().removed.contains(&node) => Ok(()),
+        Some(node) if here && !removed.contains(&node) => Ok(()),
         _ => Err(Error::new(Kind::PermissionDenied, "only members of the cluster may ask that")),
     }
 }
@@ -268,7 +269,9 @@ async fn perform(
     room: Room,
 ) -> Result<message::Executed> {
     if let Some(execute::Operation::Get(get)) = &execute.operation {
-        let found = replica.read(&get.key).await.map_err(|error| damaged(core, replica, error))?;
+        let consistency = Consistency::from_number(get.consistency)?;
+        let found = replica.read(&get.key, consistency).await;
+        let found = found.map_err(|error| damaged(core, replica, error))?;
         let value = match found {
             None => message::Value::default(),
             Some((value, revision)) => message::Value { found: true, value, revision },

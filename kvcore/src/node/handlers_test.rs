@@ -93,10 +93,15 @@ async fn messages_between_replicas_are_taken_from_members_only() {
 }
 
 #[test]
-fn a_member_of_another_cluster_is_no_member() {
+fn a_member_of_another_cluster_is_no_member_and_one_that_was_removed_neither() {
     let caller = |cluster| Caller { node: Some(NodeId(9)), cluster, ..Caller::default() };
-    check_member(ClusterId(1), &caller(Some(ClusterId(1)))).unwrap();
-    check_member(ClusterId(1), &caller(None)).unwrap();
-    let refused = check_member(ClusterId(1), &caller(Some(ClusterId(2)))).unwrap_err();
-    assert_eq!(refused.kind(), Kind::PermissionDenied);
+    let (here, there) = (caller(Some(ClusterId(1))), caller(Some(ClusterId(2))));
+    let (nobody, it) = (BTreeSet::new(), BTreeSet::from([NodeId(9)]));
+    check_member(ClusterId(1), &nobody, &here).unwrap();
+    check_member(ClusterId(1), &nobody, &caller(None)).unwrap();
+    for refused in
+        [check_member(ClusterId(1), &nobody, &there), check_member(ClusterId(1), &it, &here)]
+    {
+        assert_eq!(refused.unwrap_err().kind(), Kind::PermissionDenied);
+    }
 }

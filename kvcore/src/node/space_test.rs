@@ -47,9 +47,11 @@ fn without_a_reserve_the_room_is_watched_all_the_same() {
 fn a_full_log_is_worse_than_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, level) = watch::channel(Level::Plenty);
+    let (of_room, room) = watch::channel(None);
+    let reserve_of = |bytes| Some(reserve(dir.path(), bytes));
     let mut keeper =
-        Keeper { reserve: Some(reserve(dir.path(), MIB)), level: sender, silent: false };
-    let space = Space { level };
+        Keeper { reserve: reserve_of(MIB), level: sender, room: of_room, silent: false };
+    let space = Space { level, room };
     space.admit(false).unwrap();
     keeper.look(true);
     assert_eq!(space.level(), Level::Out);
@@ -57,8 +59,10 @@ fn a_full_log_is_worse_than_a_full_disk() {
     assert_eq!(space.admit(true).unwrap_err().kind(), Kind::StorageFull);
     keeper.look(false);
     space.admit(false).unwrap();
-    keeper.reserve = Some(reserve(dir.path(), u64::MAX / 2));
+    assert!(space.room().is_some_and(|room| room > 0));
+    keeper.reserve = reserve_of(u64::MAX / 2);
     keeper.look(false);
+    assert_eq!(space.room(), Some(0), "all there is would be held back");
     assert_eq!(space.level(), Level::Low);
     assert_eq!(space.admit(false).unwrap_err().kind(), Kind::StorageFull);
     space.admit(true).unwrap();

@@ -49,6 +49,9 @@ pub struct Status {
     /// Whether the node is on its way out.
     #[serde(default)]
     pub leaving: bool,
+    /// The node that leads the metadata group, as far as this one knows.
+    #[serde(default)]
+    pub metadata_leader: Option<String>,
     /// Bytes of snapshots that the node has been sent since it started.
     #[serde(default)]
     pub snapshot_bytes_received: u64,
@@ -130,6 +133,7 @@ pub(super) fn report(core: &Core) -> Report {
         damaged: core.host.damage().all().len(),
         full: core.space.level() > Level::Plenty,
         leaving: state.members.get(&core.node).is_some_and(|me| me.leaving),
+        metadata_leader: core.metadata.group().leader().map(|(_, node)| node.to_string()),
         snapshot_bytes_received: core.storage.staging().received(),
     };
     let members = state.members.values().map(|member| MemberStatus {

@@ -4,13 +4,14 @@
 //! one log entry; the group gets it to a majority; and [`apply`] turns it, on every replica alike, into
 //! one engine batch: the values, the revision counter and the answers that make a retry harmless
 //! ([`sessions`]). Reads ask the group for proof that this replica still leads, one proof for all that
-//! wait ([`read`]), and then go straight to the engine.
+//! wait ([`read`]), or trust its [`lease`], and then go straight to the engine.
 //!
 //! What is stored: under each key its value behind the 8 bytes of its revision; beside the data, the
 //! partition's counter and log time, and one record for each answer that may still be asked for.
 
 mod apply;
 mod audit;
+mod lease;
 mod propose;
 mod read;
 mod replica;

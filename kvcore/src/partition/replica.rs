@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::apply::{Partition, parse_stored};
+use super::lease::Lease;
 use super::propose::Proposer;
 use super::read::Barrier;
 use crate::engine::{Engine, Family, keys};
@@ -13,8 +14,8 @@ use crate::raft::{Group, GroupOptions, LogStore, Staging};
 use crate::rpc::Pool;
 use crate::types::config::Timers;
 use crate::types::{
-    Command, Error, GroupId, Kind, Limits, NodeId, Outcome, PartitionId, ReplicaId, Result,
-    Revision, Seam,
+    Command, Consistency, Error, GroupId, Kind, Limits, NodeId, Outcome, PartitionId, ReplicaId,
+    Result, Revision, Seam,
 };
 use crate::wal::Tag;
 
@@ -46,6 +47,7 @@ pub struct Replica {
     group: Group,
     proposer: Proposer,
     barrier: Barrier,
+    lease: Lease,
     engine: Arc<dyn Engine>,
     stopped: AtomicBool,
 }
@@ -70,10 +72,11 @@ impl Replica {
             timers: options.timers,
         })
         .await?;
+        let lease = Lease::new(group.clone(), options.seam.clone());
         let proposer = Proposer::start(group.clone(), options.seam);
         let barrier = Barrier::new(group.clone());
         let stopped = AtomicBool::new(false);
-        Ok(Replica { partition, group, proposer, barrier, engine, stopped })
+        Ok(Replica { partition, group, proposer, barrier, lease, engine, stopped })
     }
 
     /// The partition.
@@ -113,8 +116,23 @@ impl Replica {
     /// # Errors
     /// `Unavailable` if it does not lead, `Overloaded`, `Internal`; `Corruption` if what is stored is
     /// damaged, which ends the replica.
-    pub async fn read(&self, key: &[u8]) -> Result<Option<(Bytes, Revision)>> {
+    pub async fn read(
+        &self,
+        key: &[u8],
+        consistency: Consistency,
+    ) -> Result<Option<(Bytes, Revision)>> {
+        if consistency == Consistency::Lease && self.lease.holds().await {
+            let stored = self.stored(key)?;
+            // It held when the value was read only if it holds still: the process may have been paused.
+            if self.lease.holds().await {
+                return Ok(stored);
+            }
+        }
         self.barrier.pass().await?;
+        self.stored(key)
+    }
+
+    fn stored(&self, key: &[u8]) -> Result<Option<(Bytes, Revision)>> {
         let key = keys::data(GroupId::Partition(self.partition), key);
         let stored = self
             .engine

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
-use openraft::{ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, LinearizerOption, ReadPolicy, SnapshotPolicy};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::fault::Fault;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Quiet};
 use super::log_store::{LogStore, Weight};
 use super::network::{Network, Progress};
 use super::snapshot::Pins;
@@ -32,6 +33,8 @@ const LAG: u64 = 100;
 const ANSWERED: Duration = Duration::from_secs(2);
 /// How long stopping waits for what was agreed on to be applied, and for the disk.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The part of the time for which followers do not vote for others that a leader's lease lasts.
+const LEASE: f64 = 0.7;
 /// How long starting waits for what was agreed on to be applied again.
 const REPLAY: Duration = Duration::from_secs(30);
 
@@ -65,6 +68,7 @@ pub struct Group {
     fault: Fault,
     stop: Arc<watch::Sender<bool>>,
     ended: Ended,
+    lease: Duration,
 }
 
 /// Who is in a group.
@@ -125,6 +129,8 @@ impl Group {
             fault: fault.clone(),
         };
         let config = config(tag, &timers)?;
+        let other = |leader| leader != tag.replica.0;
+        let promised = log.vote()?.filter(|vote| vote.committed && other(vote.leader_id.voted_for));
         let mut starting =
             std::pin::pin!(Raft::new(tag.replica.0, config, network, log.clone(), machine));
         let started = match tokio::time::timeout(REPLAY, &mut starting).await {
@@ -143,9 +149,10 @@ impl Group {
                 .because(error)
         })?;
         progress.of(raft.metrics());
-        let inbox = Arc::new(Inbox::new(tag, raft.clone(), staging));
-        let stop = Arc::new(stop);
-        let group = Group { tag, raft, inbox, log, engine, pins, fault, stop, ended };
+        let quiet = Quiet { vote: promised, until: Instant::now() + timers.election_max };
+        let inbox = Arc::new(Inbox::new(tag, raft.clone(), staging, quiet));
+        let (stop, lease) = (Arc::new(stop), timers.election_max.mul_f64(LEASE));
+        let group = Group { tag, raft, inbox, log, engine, pins, fault, stop, ended, lease };
         // Nobody else can be leading: no need to wait for a timer to say so.
         if group.voters().voters == BTreeSet::from([tag.replica]) {
             group.raft.trigger().elect(false).await.map_err(|fatal| group.stopped(fatal))?;
@@ -213,6 +220,19 @@ impl Group {
             }
             Err(RaftError::Fatal(fatal)) => Err(self.stopped(fatal).into_kind(Kind::Unavailable)),
         }
+    }
+
+    /// Whether this replica leads, as a quorum has confirmed within the [lease](Group::lease), and has applied
+    /// all that was committed when it was asked. Waits for nobody else.
+    pub async fn leads_by_lease(&self) -> bool {
+        let lease = LinearizerOption::new(Some(self.lease), false);
+        let lease = lease.with_wait_timeout(Duration::ZERO);
+        self.raft.ensure_linearizable(lease).await.is_ok()
+    }
+
+    /// How long a leader may take it that it leads after a quorum has last confirmed it.
+    pub fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// The leader that this replica knows of: its id, and its node.

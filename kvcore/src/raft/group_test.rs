@@ -524,3 +524,81 @@ async fn a_state_ahead_of_its_log_is_on_disk_before_the_log_goes_on() {
     assert_eq!(persisted.map(|at| at.index), last.map(|at| at.index));
     close(vec![again]).await;
 }
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_stops_reading() {
+    let mut sites = three().await;
+    propose(&sites, "one").await;
+    let first = leader(&sites).unwrap();
+    let old = sites[first].group();
+    let since = Instant::now();
+    while !old.leads_by_lease().await {
+        assert!(since.elapsed() < PATIENCE, "a leader that is heard has a lease");
+    }
+    sites[first].pool.close().await;
+    // Nobody answers it any more: a proof by quorum is not to be had, whatever it believes of itself.
+    assert_eq!(old.read_index().await.unwrap_err().kind(), Kind::Unavailable);
+    // Nobody else can lead while its lease counts.
+    let mut held = 0;
+    let others: Vec<Group> = sites
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| *number != first)
+        .map(|(_, site)| site.group())
+        .collect();
+    loop {
+        let led = others.iter().any(Group::leads);
+        if old.leads_by_lease().await {
+            assert!(!led, "two lead at once");
+            held += 1;
+        } else if led {
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "another one leads; the lease held {held} times");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!old.leads_by_lease().await);
+    let site = sites.remove(first);
+    site.desk.group.lock().take().unwrap().stop().await;
+    close(sites).await;
+}
+
+#[tokio::test]
+async fn who_has_followed_a_leader_before_it_was_restarted_votes_for_no_other_at_once() {
+    let mut sites = three().await;
+    propose(&sites, "one").await;
+    let (first, follower) = (leader(&sites).unwrap(), (leader(&sites).unwrap() + 1) % 3);
+    eventually("it follows", || sites[follower].list().len() == 1).await;
+    let from = sites[first].group().tag().replica;
+    sites[follower].stop().await;
+    // It hears of nobody any more: what it refuses, it refuses by itself.
+    for site in &sites {
+        site.pool.close().await;
+    }
+    let (pool, _) =
+        open_pool(sites[follower].node, &sites[follower].address, sites[follower].desk.clone())
+            .await;
+    sites[follower].pool = pool;
+    sites[follower].start().await;
+    let ask = |transfer| {
+        request::Body::AskVote(crate::rpc::message::AskVote {
+            group: GROUP.number(),
+            to: sites[follower].replica.0,
+            vote: Some(crate::rpc::message::Vote {
+                term: 1_000_000,
+                replica: from.0 + 50,
+                committed: false,
+            }),
+            last: Some(crate::rpc::message::Position { term: 1_000_000, index: 1_000_000 }),
+            pre: true,
+            transfer,
+        })
+    };
+    let granted = async |transfer| {
+        let voted = sites[follower].group().take(ask(transfer)).await.unwrap();
+        crate::rpc::message::Voted::try_from(voted).unwrap().granted
+    };
+    assert!(!granted(false).await, "its leader may still count on its lease");
+    assert!(granted(true).await, "that leader itself hands over");
+    close(sites).await;
+}

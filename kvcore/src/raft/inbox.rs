@@ -9,13 +9,14 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
 use openraft::storage::Snapshot;
+use tokio::time::Instant;
 
 use super::group::Raft;
 use super::log_store;
 use super::snapshot::SnapshotData;
 use super::staging::Staging;
 use super::types::{
-    Consensus, SnapshotMeta, StoredMembership, missing, position_from_wire, position_to_wire,
+    Consensus, SnapshotMeta, StoredMembership, Vote, missing, position_from_wire, position_to_wire,
     vote_from_wire, vote_to_wire,
 };
 use crate::rpc::Answer;
@@ -28,11 +29,21 @@ pub(super) struct Inbox {
     tag: Tag,
     raft: Raft,
     staging: Staging,
+    quiet: Quiet,
+}
+
+/// What a replica that starts still owes the leader whom it followed before: that leader may be reading by
+/// its lease, of which openraft forgets over a restart that it was granted.
+pub(super) struct Quiet {
+    /// The vote of that leader, if it had one.
+    pub(super) vote: Option<Vote>,
+    /// Until then no other one gets this replica's vote.
+    pub(super) until: Instant,
 }
 
 impl Inbox {
-    pub(super) fn new(tag: Tag, raft: Raft, staging: Staging) -> Inbox {
-        Inbox { tag, raft, staging }
+    pub(super) fn new(tag: Tag, raft: Raft, staging: Staging, quiet: Quiet) -> Inbox {
+        Inbox { tag, raft, staging, quiet }
     }
 
     /// Takes one message; in order, as far as order matters.
@@ -88,6 +99,13 @@ impl Inbox {
             ask.last.as_ref().map(position_from_wire),
         );
         request.leadership_transfer = ask.transfer;
+        if let Some(vote) = self.quiet.vote.filter(|_| !ask.transfer)
+            && Instant::now() < self.quiet.until
+        {
+            let (vote, last) = (Some(vote_to_wire(&vote)), None);
+            let voted = message::Voted { vote, granted: false, last };
+            return Ok(Box::pin(std::future::ready(Ok(reply::Body::Voted(voted)))));
+        }
         let (raft, pre) = (self.raft.clone(), ask.pre);
         Ok(Box::pin(async move {
             let voted = match pre {

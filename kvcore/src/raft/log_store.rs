@@ -108,7 +108,7 @@ impl LogStore {
         records.into_iter().map(entry).collect()
     }
 
-    fn vote(&self) -> Result<Option<Vote>> {
+    pub(super) fn vote(&self) -> Result<Option<Vote>> {
         self.state().vote.as_deref().map(decode_vote).transpose()
     }
 }

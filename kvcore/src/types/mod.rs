@@ -1,7 +1,7 @@
 //! Floor 0: the words everything else is said in.
 //!
-//! Identities ([`ids`]), the token space ([`token`]), what a client may ask for ([`command`]), what
-//! can go wrong ([`error`]), how much of anything there may be ([`limits`], [`budget`]), what time and
+//! Identities ([`ids`]), the token space ([`token`]), what a client may ask for ([`command`],
+//! [`consistency`]), what can go wrong ([`error`]), how much of anything there may be ([`limits`], [`budget`]), what time and
 //! chance look like ([`clock`]) and what a user may configure ([`config`]).
 //!
 //! Nothing here does I/O, reads a clock or knows a runtime: the floor is plain data, so that every
@@ -11,6 +11,7 @@ pub mod budget;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod consistency;
 pub mod error;
 pub mod ids;
 pub mod limits;
@@ -19,6 +20,7 @@ pub mod token;
 pub use budget::{Budget, Room};
 pub use clock::{Clock, Entropy, Seam};
 pub use command::{Command, Mutation, Outcome};
+pub use consistency::Consistency;
 pub use error::{Error, Kind, Result};
 pub use ids::{ClusterId, Epoch, GroupId, NodeId, PartitionId, ReplicaId, Revision, SessionId};
 pub use limits::Limits;
