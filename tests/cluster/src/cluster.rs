@@ -67,7 +67,7 @@ impl Cluster {
     pub fn kill_all(&mut self) {
         let processes: Vec<_> = self.seats.iter().filter_map(Seat::running).collect();
         signal(&processes, "KILL");
-        self.seats.iter_mut().for_each(Seat::reap);
+        self.seats.iter_mut().filter(|seat| seat.is_taken()).for_each(Seat::reap);
     }
 
     /// Takes the power from all at once: their processes end by SIGKILL, and what was not synced is gone.

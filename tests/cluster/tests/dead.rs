@@ -12,16 +12,16 @@ use kvcore::api::{CallOptions, Kind, Retune};
 
 const EVEN: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
-const FLAGS: [&str; 1] = ["--partitions=16"];
+const PARTITIONS: &str = "--partitions=16";
 const COPIES: usize = 3;
 
 /// That many nodes that joined one after the other, so that the last ones do not vote on metadata: of four
 /// nodes the first three do, of six the first five.
 #[track_caller]
-fn nodes(stage: &Stage, count: usize) -> Cluster {
-    let mut cluster = Cluster::of(stage, 1, &FLAGS);
+fn nodes(stage: &Stage, count: usize, partitions: &str) -> Cluster {
+    let mut cluster = Cluster::of(stage, 1, &[partitions]);
     for nth in 1..count {
-        cluster.add(stage.seat(&format!("node-{nth}")), &FLAGS);
+        cluster.add(stage.seat(&format!("node-{nth}")), &[partitions]);
     }
     cluster.wait_even(EVEN);
     cluster
@@ -55,7 +55,7 @@ fn partitions(cluster: &Cluster, seat: usize) -> BTreeMap<String, u64> {
 #[test]
 fn who_is_back_soon_has_everything_still() {
     let stage = Stage::new();
-    let mut cluster = nodes(&stage, 4);
+    let mut cluster = nodes(&stage, 4, PARTITIONS);
     let load = load(&cluster, "soon");
     cluster.tune(dead_after(60_000));
     let epoch = cluster.ring().unwrap().epoch;
@@ -88,7 +88,7 @@ fn who_is_back_soon_has_everything_still() {
 #[test]
 fn who_is_back_late_gives_up_what_it_had_and_gets_a_new_share() {
     let stage = Stage::new();
-    let mut cluster = nodes(&stage, 4);
+    let mut cluster = nodes(&stage, 4, PARTITIONS);
     let load = load(&cluster, "late");
     load.wait_for_more(100, PATIENCE);
     cluster.tune(dead_after(2000));
@@ -121,7 +121,8 @@ fn who_is_back_late_gives_up_what_it_had_and_gets_a_new_share() {
 #[test]
 fn half_of_the_nodes_are_not_given_up_unless_that_is_asked_for() {
     let stage = Stage::new();
-    let mut cluster = nodes(&stage, 6);
+    // Enough of them that those that cannot be made whole would take all the places of those that can.
+    let mut cluster = nodes(&stage, 6, "--partitions=64");
     let load = load(&cluster, "half");
     load.wait_for_more(100, PATIENCE);
     let ledger = load.stop();
@@ -134,7 +135,8 @@ fn half_of_the_nodes_are_not_given_up_unless_that_is_asked_for() {
     for nth in gone {
         partitions(&cluster, nth).into_keys().for_each(|one| *lost.entry(one).or_default() += 1);
     }
-    println!("replicas that are gone, by partition: {lost:?}");
+    let counts = [1, 2, 3].map(|count| lost.values().filter(|lost| **lost == count).count());
+    println!("partitions that have lost one, two and three replicas: {counts:?}");
     eventually(PATIENCE, "them to be missed", || match states(&cluster)? {
         states if states.get("down") == Some(&3) => Ok(()),
         states => Err(format!("{states:?}")),
@@ -175,7 +177,7 @@ fn half_of_the_nodes_are_not_given_up_unless_that_is_asked_for() {
 #[test]
 fn only_who_is_gone_can_be_removed_and_no_majority_with_it() {
     let stage = Stage::new();
-    let mut cluster = nodes(&stage, 4);
+    let mut cluster = nodes(&stage, 4, PARTITIONS);
     let load = load(&cluster, "removed");
     load.wait_for_more(100, PATIENCE);
     let error = cluster.remove(3, false).unwrap_err();
