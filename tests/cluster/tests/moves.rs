@@ -200,10 +200,11 @@ impl Rounds<'_> {
             let at = |seat: &Seat| seat.address == load.address;
             sitting(cluster).into_iter().find(|nth| at(&cluster.seats[*nth]))
         };
-        let victim = match self.random.random_range(0..4) {
+        let victim = match self.random.random_range(0..5) {
             0 => ("source", at(&step.from)),
             1 => ("target", at(&step.to)),
             2 => ("leader of the partition", leader(cluster, step.partition)),
+            3 => ("leader of metadata", at(&metadata_leader(cluster))),
             _ => ("anybody", sitting(cluster).choose(&mut self.random).copied()),
         };
         match victim {
@@ -261,6 +262,11 @@ fn leader(cluster: &Cluster, partition: u16) -> Option<usize> {
         led.iter().any(|one| one.0 == partition)
     };
     sitting(cluster).into_iter().find(leads)
+}
+
+/// The id of the node that is said to lead the metadata group.
+fn metadata_leader(cluster: &Cluster) -> Option<String> {
+    cluster.live().find_map(|seat| seat.status().ok()?.metadata_leader)
 }
 
 /// Waits until everybody is where he should be: there, or gone.
