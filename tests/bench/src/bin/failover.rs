@@ -160,6 +160,9 @@ fn stops(line: &CommandLine, cluster: &mut Cluster, load: &Load, verdict: &mut V
     show("while a node ended because it was asked to", &mut ends);
     show("while it came back", &mut back);
     verdict.at_most("seconds of the longest write", at(&ends, 1.0).as_secs_f64(), 0.5);
+    // To come back is to be given back what one led: nobody is to wait for an election.
+    let back = at(&back, 1.0).as_secs_f64();
+    verdict.at_most("seconds of the longest write while a node comes back", back, 0.7);
     verdict.at_most("writes that failed", load.failed() as f64, 0.0);
 }
 
