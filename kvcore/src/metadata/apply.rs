@@ -12,7 +12,6 @@ use crate::raft::{Apply, Reply};
 use crate::types::{Error, GroupId, Kind, Result};
 use crate::wal::Position;
 
-/// The first byte of a stored map; 1 knew no members that leave or are dead.
 const FORMAT: u8 = 2;
 
 coded!(State);

@@ -162,7 +162,7 @@ impl Decision {
 }
 
 /// The first byte of what is written here; a larger one is of a newer version.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 macro_rules! coded {
     ($($name:ident),*) => {$(

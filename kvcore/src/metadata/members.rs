@@ -61,7 +61,7 @@ impl State {
                 member.leaving = true;
                 // What is on its way to it need not arrive; a damaged replica has no way back.
                 let to_it = |step: &Move| step.add.is_some_and(|coming| coming.node == node);
-                self.moves.retain(|_, step| !to_it(step) || step.replaces());
+                self.moves.retain(|_, step| !to_it(step) || step.lost);
                 self.advance();
                 Decision::Done
             }
@@ -86,6 +86,13 @@ impl State {
             Some(member) if member.dead == dead => Decision::Done,
             Some(member) => {
                 member.dead = dead;
+                if dead {
+                    // What was to take the place of a damaged replica there will not come, and that one has
+                    // no way back: it leaves its group, and another node gets one.
+                    let there = |step: &Move| step.add.is_some_and(|coming| coming.node == node);
+                    let stuck = self.moves.values_mut().filter(|step| there(step));
+                    stuck.filter(|step| step.lost).for_each(|step| step.add = None);
+                }
                 self.advance();
                 Decision::Done
             }

@@ -93,6 +93,20 @@ fn a_death_makes_no_group_smaller() {
 }
 
 #[test]
+fn a_damaged_replica_on_a_node_that_dies_leaves_its_group() {
+    let mut state = tripled();
+    let damaged = state.hosted(P, NodeId(2)).unwrap();
+    state.change(Change::Replace { partition: P, replica: damaged });
+    assert_eq!(state.change(Change::Mark { node: NodeId(2), dead: true }), Decision::Done);
+    let step = state.moves[&P];
+    assert_eq!((step.add, step.remove.map(|replica| replica.id)), (None, Some(damaged)));
+    assert_eq!(state.hosted(P, NodeId(2)), None, "not even for a moment");
+    assert_eq!(state.change(Change::CommitMove { partition: P, step }), Decision::Done);
+    assert_eq!(state.hosted(P, NodeId(2)), None, "it must not come back without what it promised");
+    assert_eq!(state.sound(P), 2);
+}
+
+#[test]
 fn what_may_be_tuned_is_checked() {
     let mut state = founded();
     let tune = |change| Change::Tune { change };

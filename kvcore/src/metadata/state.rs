@@ -43,13 +43,9 @@ pub struct Move {
     pub add: Option<Replica>,
     /// The replica that goes, once the other is there.
     pub remove: Option<Replica>,
-}
-
-impl Move {
-    /// Whether a damaged replica is replaced by another one on the same node.
-    pub fn replaces(&self) -> bool {
-        self.add.zip(self.remove).is_some_and(|(add, remove)| add.node == remove.node)
-    }
+    /// Whether the one that goes is damaged, and has lost what it promised: it must not run any more, so
+    /// there is no way back.
+    pub lost: bool,
 }
 
 /// Everything that metadata decides.
@@ -112,7 +108,7 @@ impl State {
     pub fn destined(&self, partition: PartitionId) -> Vec<Replica> {
         let placed = self.table.assignment(partition);
         let mut replicas = placed.map(|placed| placed.replicas.clone()).unwrap_or_default();
-        if let Some(Move { add, remove }) = self.moves.get(&partition) {
+        if let Some(Move { add, remove, .. }) = self.moves.get(&partition) {
             replicas.retain(|replica| Some(*replica) != *remove);
             replicas.extend(*add);
         }
@@ -123,8 +119,10 @@ impl State {
     /// place of a damaged one, or else one that is placed there.
     pub fn hosted(&self, partition: PartitionId, node: NodeId) -> Option<ReplicaId> {
         let placed = self.table.assignment(partition).into_iter().flat_map(|p| p.replicas.iter());
-        let coming = self.moves.get(&partition).and_then(|step| step.add.as_ref());
-        let mut all = coming.into_iter().chain(placed);
+        let step = self.moves.get(&partition);
+        let coming = step.and_then(|step| step.add.as_ref());
+        let lost = step.filter(|step| step.lost).and_then(|step| step.remove);
+        let mut all = coming.into_iter().chain(placed.filter(|replica| Some(**replica) != lost));
         all.find(|replica| replica.node == node).map(|replica| replica.id)
     }
 
@@ -220,7 +218,7 @@ impl State {
             _ => {}
         }
         let add = add.map(|node| Replica { id: self.issue(), node });
-        self.moves.insert(partition, Move { add, remove: leaving });
+        self.moves.insert(partition, Move { add, remove: leaving, lost: false });
         self.advance();
         Decision::Done
     }
@@ -246,8 +244,8 @@ impl State {
     }
 
     fn abort(&mut self, partition: PartitionId, step: Move) -> Decision {
-        if step.replaces() {
-            // What it replaces is damaged, and by now deleted: there is no way back.
+        if step.lost {
+            // What it replaces is damaged, and by now deleted.
             return refused(Kind::InvalidArgument, "a damaged replica cannot come back");
         }
         if self.moves.get(&partition) == Some(&step) {
@@ -286,7 +284,7 @@ impl State {
         }
         let (remove, node) = (Some(*leaving), leaving.node);
         let add = Some(Replica { id: self.issue(), node });
-        self.moves.insert(partition, Move { add, remove });
+        self.moves.insert(partition, Move { add, remove, lost: true });
         self.advance();
         Decision::Done
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::core::Core;
-use super::proposal::Proposal;
+use super::proposal::{Proposal, propose};
 use super::ring::{MoveStatus, NodeLoad, Plan, PlannedLoad, PlannedMove, RingStatus, json};
 use super::status::{self, Report};
 use super::vitals;
@@ -16,6 +16,8 @@ use crate::types::{Error, Kind, NodeId, PartitionId, Result};
 
 /// How long a member may take to say how large its partitions are.
 const SURVEY: Duration = Duration::from_secs(1);
+/// For so many nodes that are not there yet a question may ask.
+const NEWCOMERS: usize = 1000;
 /// About how long a move takes however little there is to send, in seconds.
 const STEP: f64 = 0.3;
 
@@ -49,14 +51,19 @@ pub(super) async fn sizes(core: &Core) -> BTreeMap<PartitionId, Size> {
 pub(super) async fn describe(core: &Core, ring: bool) -> Result<message::Described> {
     let mut report = status::report(core);
     if ring {
-        report.ring = Some(self::ring(core, &report, &sizes(core).await));
+        let then = propose(core.state()).await?.then();
+        report.ring = Some(self::ring(core, &report, &then, &sizes(core).await));
     }
     Ok(message::Described { json: json(&report)? })
 }
 
-fn ring(core: &Core, report: &Report, sizes: &BTreeMap<PartitionId, Size>) -> RingStatus {
+fn ring(
+    core: &Core,
+    report: &Report,
+    then: &BTreeMap<NodeId, usize>,
+    sizes: &BTreeMap<PartitionId, Size>,
+) -> RingStatus {
     let state = core.state();
-    let then = Proposal::of(&state).then();
     let mut vitals = core.vitals.lock().clone();
     vitals.insert(core.node, vitals::own(core));
     let loads = state.members.values().zip(&report.members).map(|(member, told)| {
@@ -101,7 +108,11 @@ fn ring(core: &Core, report: &Report, sizes: &BTreeMap<PartitionId, Size>) -> Ri
 pub(super) async fn plan(core: &Core, question: message::Plan) -> Result<message::Planned> {
     let state = core.state();
     let what_if = WhatIf::of(&state, question)?;
-    let proposal = Proposal::with(&state, &what_if.members, what_if.copies);
+    let (map, members, copies) = (state.clone(), what_if.members.clone(), what_if.copies);
+    let proposed =
+        tokio::task::spawn_blocking(move || Proposal::with(&map, &members, copies)).await;
+    let proposal =
+        proposed.map_err(|error| Error::internal("the proposal was interrupted").because(error))?;
     let sizes = sizes(core).await;
     let name = |node: NodeId| what_if.names.get(&node).cloned().unwrap_or_else(|| node.to_string());
     let steps = proposal.steps.iter().filter(|step| !state.moves.contains_key(&step.partition));
@@ -141,6 +152,11 @@ struct WhatIf {
 impl WhatIf {
     fn of(state: &State, question: message::Plan) -> Result<WhatIf> {
         let mut members = state.weighted();
+        if question.with.len() > NEWCOMERS {
+            return Err(Error::new(Kind::InvalidArgument, "too many newcomers to plan for")
+                .with("newcomers", question.with.len())
+                .with("limit", NEWCOMERS));
+        }
         for leaver in &question.without {
             let leaver = NodeId(*leaver);
             if !state.members.contains_key(&leaver) {

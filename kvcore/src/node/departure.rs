@@ -7,7 +7,8 @@ use super::handlers::Handlers;
 use crate::types::{Error, Kind};
 
 /// Waits until the node has left, or was removed: its map says so, or another member does, for one that was
-/// away meanwhile gets no newer map. Then nothing of it serves or votes any more.
+/// away meanwhile gets no newer map. Then nothing of it serves any more; that nothing votes either is seen to
+/// by [`upkeep`](super::upkeep), which would start it again otherwise.
 pub(super) async fn run(core: Arc<Core>, handlers: Arc<Handlers>) {
     let mut told = core.departed.subscribe();
     let mut watch = core.metadata.watch();
@@ -24,8 +25,6 @@ pub(super) async fn run(core: Arc<Core>, handlers: Arc<Handlers>) {
     }
     tracing::info!(node = %core.node, "the node is no longer a member of the cluster");
     handlers.close();
-    core.host.stop().await;
-    core.metadata.stop().await;
 }
 
 /// Why a node that is a member no longer cannot be started.

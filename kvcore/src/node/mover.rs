@@ -83,7 +83,7 @@ fn repair(
         return None;
     }
     let since = *odd.entry(partition).or_insert_with(Instant::now);
-    (since.elapsed() > SETTLE).then_some(Move { add: None, remove: None })
+    (since.elapsed() > SETTLE).then_some(Move { add: None, remove: None, lost: false })
 }
 
 async fn carry_out(core: Arc<Core>, replica: Arc<Replica>, step: Move) -> PartitionId {

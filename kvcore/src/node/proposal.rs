@@ -1,10 +1,11 @@
-//! What the ring makes of a map: the placement to strive for, and the steps to it. Pure.
+//! What the ring makes of a map: the placement to strive for, and the steps to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::metadata::State;
 use crate::placement::{Step, Target, Weighted, plan, target};
-use crate::types::{NodeId, PartitionId};
+use crate::types::{Error, NodeId, PartitionId, Result};
 
 /// A target, and the way to it.
 pub(super) struct Proposal {
@@ -72,6 +73,12 @@ impl Proposal {
         }
         held
     }
+}
+
+/// [`Proposal::of`] on a thread of its own: with many nodes and partitions it takes a while.
+pub(super) async fn propose(state: Arc<State>) -> Result<Proposal> {
+    let proposed = tokio::task::spawn_blocking(move || Proposal::of(&state)).await;
+    proposed.map_err(|error| Error::internal("the proposal was interrupted").because(error))
 }
 
 /// Who may get how much more at once: by the moves under way, by who can be reached, and by the room on the

@@ -108,7 +108,7 @@ fn a_node_takes_a_few_at_a_time_and_no_more_than_it_has_room_for() {
     assert!(!berths.take(NodeId(4), p(0)), "it cannot be reached");
     // What is under way counts.
     let add = Some(Replica { id: ReplicaId(7), node: NodeId(2) });
-    let step = crate::metadata::Move { add, remove: None };
+    let step = crate::metadata::Move { add, remove: None, lost: false };
     state.moves.insert(p(5), step);
     let mut berths = Berths::new(&state, &rooms, sizes);
     assert!(berths.take(NodeId(2), p(0)));

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::administration::sizes;
 use super::core::Core;
-use super::proposal::{Berths, Proposal, deaths};
+use super::proposal::{Berths, Proposal, deaths, propose};
 use super::vitals;
 use crate::metadata::{Change, Member, State};
 use crate::types::{Epoch, NodeId, PartitionId, ReplicaId, Result};
@@ -111,7 +111,7 @@ impl Rebalancer {
     async fn abort_hopeless(&self, core: &Core) -> Result<()> {
         let state = core.state();
         for (partition, step) in &state.moves {
-            let Some(coming) = step.add.filter(|_| !step.replaces()) else { continue };
+            let Some(coming) = step.add.filter(|_| !step.lost) else { continue };
             let gone = self.silent.get(&coming.node).is_some_and(|since| since.elapsed() > ABORT);
             if gone {
                 let change = Change::AbortMove { partition: *partition, step: *step };
@@ -128,7 +128,7 @@ impl Rebalancer {
         if !state.founded() || self.balanced == Some(state.epoch()) {
             return Ok(());
         }
-        let proposal = Proposal::of(&state);
+        let proposal = propose(state.clone()).await?;
         let mut waiting = !state.moves.is_empty();
         if !proposal.steps.is_empty() {
             waiting = true;
@@ -241,14 +241,14 @@ async fn tend_members(core: &Core) -> Result<()> {
             return group.add_learner(member.metadata, member.node).await;
         }
     }
-    let voters = choose_voters(&state, &now.voters);
-    let own = group.tag().replica;
-    if !voters.contains(&own) {
+    let mut voters = choose_voters(&state, &now.voters);
+    if !voters.contains(&group.tag().replica) {
         // Another one does the rest: a leader that changed its own part away could not finish.
         let mut heirs = voters.intersection(&now.voters);
         if let Some(heir) = heirs.find(|heir| group.follows_closely(**heir)) {
             return group.hand_over(*heir).await;
         }
+        voters.insert(group.tag().replica);
     }
     let mut arriving = voters.difference(&now.voters);
     if (now.joint || voters != now.voters) && arriving.all(|id| group.follows_closely(*id)) {

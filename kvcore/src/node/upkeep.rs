@@ -22,12 +22,18 @@ const DECIDE: Duration = Duration::from_secs(2);
 /// How long it waits at least after something went wrong: a start that fails tells of a map as well.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Runs until it is dropped.
+/// Runs until it is dropped, or the node is a member no longer.
 pub(super) async fn run(core: Arc<Core>) {
     let mut watch = core.metadata.watch();
     let mut cleared = false;
     let mut troubles = Troubles::default();
+    let mut departed = core.departed.subscribe();
     loop {
+        if *departed.borrow_and_update() {
+            core.host.stop().await;
+            core.metadata.stop().await;
+            return;
+        }
         let state = watch.borrow_and_update().clone();
         let mut trouble = None;
         if let Some(failure) = core.storage.failure() {
@@ -59,6 +65,7 @@ pub(super) async fn run(core: Arc<Core>) {
         tokio::select! {
             // The watch ends with the node.
             _ = watch.changed() => {}
+            _ = departed.changed() => {}
             () = core.host.alarm() => {}
             () = tokio::time::sleep(PERIOD) => {}
         }
