@@ -28,7 +28,7 @@ LIBRARY := dist/lib/$(SHARED) dist/lib/libdistkv.a
 HEADERS := $(addprefix dist/,$(sort include/distkv.h $(wildcard include/*.h include/*.hpp)))
 PKGCONFIG := dist/lib/pkgconfig/distkv.pc
 
-.PHONY: help setup build demo test test-rust test-python test-c kill bench bench-quick check fix header install clean
+.PHONY: help setup build demo test test-rust test-python test-c kill moves bench bench-quick check fix header install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,22 +108,31 @@ test-c: build
 	scripts/test-c.sh
 
 # The rounds; `make test` has a few of them.
-ROUNDS ?= 200
+kill: ROUNDS ?= 200
 kill: $(BINARY) ## kill nodes at random moments of a load, look for losses: ROUNDS=200 SEED=n, POWER=1 for power failures
 	$(ENV) DISTKV_BIN="$$PWD/$(BINARY)" ROUNDS=$(ROUNDS) SEED=$(SEED) POWER=$(POWER) \
 		cargo test --locked -p cluster --test kill -- --nocapture
 
+moves: ROUNDS ?= 50
+moves: $(BINARY) ## kill nodes in the middle of moves while others come and leave: ROUNDS=50 SEED=n
+	$(ENV) DISTKV_BIN="$$PWD/$(BINARY)" ROUNDS=$(ROUNDS) SEED=$(SEED) \
+		cargo test --locked -p cluster --test moves -- --nocapture
+
 # Each says whether what is promised holds, on this machine, and fails if it does not.
 BENCH = $(ENV) DISTKV_BIN="$$PWD/$(BINARY)" cargo run --release --quiet --locked -p bench --bin
-bench: $(BINARY) ## compare and measure: the log, what a node takes, a node that catches up (10 minutes)
+bench: $(BINARY) ## compare and measure: the log, what a node takes, a node that catches up, nodes that come, leave and die (25 minutes)
 	$(BENCH) log
 	$(BENCH) overwrites
 	$(BENCH) catch-up
+	$(BENCH) elastic
+	$(BENCH) failover
 
-bench-quick: $(BINARY) ## the same in three minutes, over less data
+bench-quick: $(BINARY) ## the same in six minutes, over less data
 	$(BENCH) log -- --seconds 1
 	$(BENCH) overwrites -- --written 1024 --held 256
 	$(BENCH) catch-up -- --held 128 --usual 5
+	$(BENCH) elastic -- --held 80 --usual 5
+	$(BENCH) failover -- --kills 6 --stops 3
 
 check: setup .venv/.tools ## format, lints, lock file, header, licences; writes no source
 	cargo metadata --locked --format-version 1 >/dev/null

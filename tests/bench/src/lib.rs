@@ -9,11 +9,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::indexing_slicing)]
 
+mod calls;
 mod footprint;
 mod latency;
 mod verdict;
 mod writers;
 
+pub use calls::{Calling, Calls, Phase};
 pub use footprint::{disk, memory, peak_memory};
 pub use latency::Latencies;
 pub use verdict::Verdict;

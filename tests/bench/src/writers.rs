@@ -7,7 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kvcore::api::{CallOptions, Client};
+use cluster::{Failed, Ledger, value_of};
+use kvcore::api::{CallOptions, Client, Error};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -52,6 +53,8 @@ pub struct Written {
     pub latencies: Latencies,
     /// How long all of it took.
     pub took: Duration,
+    /// What became of each key, if each was written once.
+    pub ledger: Ledger,
 }
 
 impl Running {
@@ -74,8 +77,19 @@ impl Writers {
     /// Writes every key once, in order.
     pub fn fill(&self, client: &Client) -> Written {
         let next = AtomicU64::new(0);
-        let key = |_: &mut SmallRng| next.fetch_add(1, Ordering::SeqCst);
-        self.drive(client, Some(self.keys), &AtomicBool::new(false), key)
+        let next = |chance: &mut SmallRng| self.noise(next.fetch_add(1, Ordering::SeqCst), chance);
+        self.drive(client, Some(self.keys), &AtomicBool::new(false), next, false)
+    }
+
+    /// The same with values that follow from their keys, so that they can be checked.
+    pub fn fill_once(&self, client: &Client) -> Written {
+        let next = AtomicU64::new(0);
+        let next = |_: &mut SmallRng| {
+            let key = self.key(next.fetch_add(1, Ordering::SeqCst));
+            let value = value_of(&key, self.value_bytes);
+            (key, value)
+        };
+        self.drive(client, Some(self.keys), &AtomicBool::new(false), next, true)
     }
 
     /// Writes until it is stopped.
@@ -87,7 +101,18 @@ impl Writers {
     }
 
     fn run(&self, client: &Client, count: Option<u64>, stop: &AtomicBool) -> Written {
-        self.drive(client, count, stop, |chance| chance.random_range(0..self.keys))
+        let next = |chance: &mut SmallRng| self.noise(chance.random_range(0..self.keys), chance);
+        self.drive(client, count, stop, next, false)
+    }
+
+    fn key(&self, nth: u64) -> String {
+        format!("{}{nth:012}", self.prefix)
+    }
+
+    fn noise(&self, nth: u64, chance: &mut SmallRng) -> (String, Bytes) {
+        let mut value = vec![0; self.value_bytes];
+        chance.fill_bytes(&mut value);
+        (self.key(nth), value.into())
     }
 
     fn drive(
@@ -95,24 +120,31 @@ impl Writers {
         client: &Client,
         count: Option<u64>,
         stop: &AtomicBool,
-        mut key: impl FnMut(&mut SmallRng) -> u64,
+        mut next: impl FnMut(&mut SmallRng) -> (String, Bytes),
+        kept: bool,
     ) -> Written {
         let most = match self.pace {
             Pace::UnderWay(most) => most,
             Pace::Every(_) => 4096,
         };
         let (tell, told) = sync_channel(most);
-        let mut written = Written::default();
+        let ledger = Ledger { value_bytes: self.value_bytes, ..Ledger::default() };
+        let mut written = Written { ledger, ..Written::default() };
         let mut chance = SmallRng::seed_from_u64(7);
         let began = Instant::now();
         let mut under_way = 0;
         let mut begun = 0;
-        let mut note = |outcome: (bool, Duration)| match outcome {
-            (true, took) => {
+        let mut note = |(key, outcome, took): (String, Result<(), Error>, Duration)| match outcome {
+            Ok(()) => {
                 written.acknowledged += 1;
                 written.latencies.note(took);
+                written.ledger.acknowledged.extend(Some(key).filter(|_| kept));
             }
-            (false, _) => written.failed += 1,
+            Err(error) => {
+                written.failed += 1;
+                let failed = Failed { key, kind: error.kind(), message: error.to_string() };
+                written.ledger.failed.extend(Some(failed).filter(|_| kept));
+            }
         };
         while count.is_none_or(|count| begun < count) && !stop.load(Ordering::SeqCst) {
             // When this write should begin; a late one is counted from then on, or a stall would hide
@@ -130,15 +162,13 @@ impl Writers {
                 note(outcome);
                 under_way -= 1;
             }
-            let mut value = vec![0; self.value_bytes];
-            chance.fill_bytes(&mut value);
-            let key = format!("{}{:012}", self.prefix, key(&mut chance));
-            let put = Arc::new(client.put(key.into(), Bytes::from(value), options()));
+            let (key, value) = next(&mut chance);
+            let put = Arc::new(client.put(key.clone().into(), value, options()));
             let (tell, ready) = (tell.clone(), put.clone());
             put.on_ready(move || {
-                let acknowledged = matches!(ready.take(), Some(Ok(_)));
+                let outcome = ready.take().expect("it is ready").map(drop);
                 // There is room for as many as are under way.
-                tell.try_send((acknowledged, due.elapsed())).ok();
+                tell.try_send((key, outcome, due.elapsed())).ok();
             });
             begun += 1;
             under_way += 1;

@@ -56,8 +56,7 @@ impl Cluster {
 
     /// The addresses of those with a process.
     pub fn live_endpoints(&self) -> String {
-        let live = self.seats.iter().filter(|seat| seat.running().is_some());
-        live.map(|seat| seat.address.as_str()).collect::<Vec<_>>().join(",")
+        self.live().map(|seat| seat.address.as_str()).collect::<Vec<_>>().join(",")
     }
 
     /// Ends all processes at once by SIGKILL, as when the power goes.
@@ -68,7 +67,7 @@ impl Cluster {
     pub fn kill_all(&mut self) {
         let processes: Vec<_> = self.seats.iter().filter_map(Seat::running).collect();
         signal(&processes, "KILL");
-        self.seats.iter_mut().for_each(Seat::reap);
+        self.seats.iter_mut().filter(|seat| seat.is_taken()).for_each(Seat::reap);
     }
 
     /// Takes the power from all at once: their processes end by SIGKILL, and what was not synced is gone.
@@ -114,13 +113,13 @@ impl Cluster {
     #[track_caller]
     pub fn wait_settled(&self) {
         eventually(Duration::from_secs(45), "the cluster to settle", || {
-            let live: Vec<_> = self.seats.iter().filter(|seat| seat.running().is_some()).collect();
-            live.iter().try_for_each(|seat| settled(seat, live.len()))
+            let nodes = self.live().count();
+            self.live().try_for_each(|seat| settled(seat, nodes))
         });
     }
 }
 
-fn settled(seat: &Seat, nodes: usize) -> Result<(), String> {
+pub(crate) fn settled(seat: &Seat, nodes: usize) -> Result<(), String> {
     let status = seat.status()?;
     if status.leaderless + status.moves + status.under_replicated > 0 {
         return Err(format!("{}: {status:?}", seat.label));

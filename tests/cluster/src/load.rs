@@ -269,7 +269,7 @@ impl Ledger {
 
 /// The value that belongs to a key: the key itself, as far as there is room, then noise that nothing can
 /// compress.
-fn value_of(key: &str, bytes: usize) -> Bytes {
+pub fn value_of(key: &str, bytes: usize) -> Bytes {
     let seed =
         key.bytes().fold(0_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
     let mut value = vec![0; bytes];

@@ -1,4 +1,4 @@
-//! The one way to wait.
+//! The one way to wait, and the one way to see that nothing happens.
 
 use std::fmt::Display;
 use std::thread;
@@ -23,5 +23,21 @@ pub fn eventually<T, E: Display>(
             }
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
+    }
+}
+
+/// Asks again and again for that long: every answer must be `Ok`. For what must not happen, and could at any
+/// moment: the time is part of the claim.
+///
+/// # Panics
+/// At the first answer that is not; the message says when, what was claimed and the answer.
+#[track_caller]
+pub fn throughout<E: Display>(span: Duration, what: &str, mut ask: impl FnMut() -> Result<(), E>) {
+    let begun = Instant::now();
+    while begun.elapsed() < span {
+        if let Err(seen) = ask() {
+            panic!("{what} no longer after {:.1?} of {span:?}; seen: {seen}", begun.elapsed())
+        }
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,14 +1,15 @@
 //! What a node keeps when its process is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kvcore::api::{Client, ClientOptions, MemberStatus, Status};
+use kvcore::api::{Client, ClientOptions, MemberStatus, NodeId, PartitionId, RingStatus, Status};
 
 use crate::cli::distkv;
 use crate::power::Power;
 use crate::process::{Exit, Process, Ready};
+use crate::routes;
 use crate::volume::Volume;
 
 /// How long a start may take: a debug build, on a machine with other things to do.
@@ -28,6 +29,8 @@ pub struct Seat {
     power: Option<Power>,
     process: Option<Process>,
     ready: Option<Ready>,
+    /// Whether the process was begun, and nobody has seen yet that it is ready.
+    begun: bool,
     /// Behind the process: it is unmounted when nobody uses it any more.
     volume: Option<Volume>,
 }
@@ -43,6 +46,7 @@ impl Seat {
             power: None,
             process: None,
             ready: None,
+            begun: false,
             volume: None,
         }
     }
@@ -112,6 +116,7 @@ impl Seat {
         let variables = self.power.as_ref().map(Power::environment).unwrap_or_default();
         let log = self.scratch.join(format!("{}.log", self.label));
         self.process = Some(Process::spawn(&self.label, &flags, variables, &log));
+        self.begun = true;
     }
 
     /// Waits until the process that was begun is ready.
@@ -130,6 +135,7 @@ impl Seat {
     #[track_caller]
     fn outcome(&mut self) -> Result<Ready, Exit> {
         let outcome = self.process().wait_ready(START);
+        self.begun = false;
         match &outcome {
             Ok(ready) => {
                 assert_eq!(ready.listen, self.address, "{} listens elsewhere", self.label);
@@ -232,6 +238,15 @@ impl Seat {
     #[track_caller]
     pub fn ask_to_end_within(&mut self, signal: &str, patience: Duration) -> Exit {
         self.process().signal(signal);
+        self.wait_exit(patience)
+    }
+
+    /// Waits for the process here to end by itself; how it ended.
+    ///
+    /// # Panics
+    /// If there is none, or it does not end in time.
+    #[track_caller]
+    pub fn wait_exit(&mut self, patience: Duration) -> Exit {
         let exit = self.process().wait_exit(patience);
         self.process = None;
         exit
@@ -244,6 +259,11 @@ impl Seat {
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().unwrap_or_else(|| panic!("nobody sits on {}", self.label)).pid()
+    }
+
+    /// Whether there is a process here, running or ended by itself.
+    pub fn is_taken(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Whether a process is running here.
@@ -290,6 +310,11 @@ impl Seat {
         self.process.as_mut().unwrap_or_else(|| panic!("nobody sits on {label}"))
     }
 
+    /// Whether the process here was begun, and nobody has seen yet that it is ready.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.begun
+    }
+
     pub(crate) fn running(&self) -> Option<&Process> {
         self.process.as_ref()
     }
@@ -326,6 +351,32 @@ impl Seat {
     /// Why it does not say.
     pub fn members(&self) -> Result<Vec<MemberStatus>, String> {
         self.ask(|client| client.members().wait())
+    }
+
+    /// Who holds and leads how much, and the moves under way, as the node here sees it.
+    ///
+    /// # Errors
+    /// Why it does not say.
+    pub fn ring(&self) -> Result<RingStatus, String> {
+        self.ask(|client| client.ring().wait())
+    }
+
+    /// The partitions that the node here says it leads.
+    ///
+    /// # Errors
+    /// Why it does not say.
+    pub fn led(&self) -> Result<BTreeSet<PartitionId>, String> {
+        routes::led(&self.address, self.node())
+            .map_err(|error| format!("{}: {error:?}", self.label))
+    }
+
+    /// The node's id, as its last `ready` line said.
+    ///
+    /// # Panics
+    /// If there was none.
+    #[track_caller]
+    pub fn node(&self) -> NodeId {
+        NodeId(u64::from_str_radix(&self.ready().node, 16).unwrap())
     }
 
     fn ask<T>(&self, ask: impl Fn(&Client) -> kvcore::api::Result<T>) -> Result<T, String> {

@@ -47,6 +47,32 @@ fn nodes_restarted_one_after_the_other_lose_nothing() {
 }
 
 #[test]
+fn no_call_fails_when_the_nodes_are_asked_to_end_one_after_the_other() {
+    let stage = Stage::new();
+    let mut cluster = Cluster::of(&stage, 3, &[]);
+    // By far less than it takes to find out that a leader is gone, and to elect another one.
+    let timeout = Duration::from_millis(700);
+    let options = ClientOptions { timeout, ..ClientOptions::default() };
+    let client = Client::connect(&cluster.endpoints(), options).wait().unwrap();
+    let load = Load::start(client, Plan { writers: 16, ..Plan::endless("unnoticed") });
+    for nth in 0..3 {
+        load.wait_for_more(200, PATIENCE);
+        eventually(PATIENCE, "it to lead", || match cluster.seats[nth].status()?.leaders {
+            0 => Err("it does not".to_owned()),
+            _ => Ok(()),
+        });
+        let exit = cluster.seats[nth].ask_to_end("TERM");
+        assert_eq!(exit.status.code(), Some(0), "{exit:?}");
+        load.wait_for_more(200, PATIENCE);
+        cluster.seats[nth].start();
+        cluster.wait_settled();
+    }
+    let ledger = load.stop();
+    assert!(ledger.failed.is_empty(), "{:?}", ledger.failed);
+    ledger.check(&connect(&cluster.endpoints()).unwrap()).unwrap();
+}
+
+#[test]
 fn a_node_ends_when_asked_although_clients_and_strangers_hold_connections() {
     let stage = Stage::new();
     let mut cluster = Cluster::of(&stage, 1, &["--partitions=4"]);
