@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use parking_lot::Mutex;
 
 use super::fork;
@@ -26,6 +27,7 @@ impl Runtime {
         let inner = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name(name)
+            .on_thread_start(keep_pipes_quiet)
             .enable_all()
             .build()
             .map_err(|error| {
@@ -64,6 +66,17 @@ impl Runtime {
     }
 }
 
+/// Keeps a write to a link that the other side has closed from ending the host's process: a C program has
+/// not got SIGPIPE ignored, as those in Rust and Python have. The write fails all the same. What the host does
+/// with its signals, and its threads, stay as they are.
+fn keep_pipes_quiet() {
+    let mut quiet = SigSet::empty();
+    quiet.add(Signal::SIGPIPE);
+    if let Err(error) = quiet.thread_block() {
+        tracing::warn!(%error, "SIGPIPE is not blocked on a thread of the library");
+    }
+}
+
 impl Drop for Runtime {
     fn drop(&mut self) {
         let Some(runtime) = self.inner.take() else { return };
@@ -79,5 +92,21 @@ impl Drop for Runtime {
         } else {
             runtime.shutdown_timeout(PATIENCE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_link_ends_no_host() {
+        let runtime = Runtime::start("distkv-test", 1).unwrap();
+        let blocked = || SigSet::thread_get_mask().unwrap().contains(Signal::SIGPIPE);
+        assert!(!blocked(), "the host's own threads are its own");
+        let worker = runtime.handle().spawn(async move { blocked() });
+        let helper = runtime.handle().spawn_blocking(blocked);
+        let both = runtime.handle().block_on(async { (worker.await, helper.await) });
+        assert!(both.0.unwrap() && both.1.unwrap());
     }
 }

@@ -29,6 +29,8 @@ const STEP: Duration = Duration::from_millis(20);
 const DECIDE: Duration = Duration::from_secs(5);
 /// How long a leader is left alone after it was asked to hand over.
 const REST: Duration = Duration::from_secs(3);
+/// How long a stopping node waits for others to take over what it leads.
+const HANDOVER: Duration = Duration::from_secs(1);
 /// Leaderships handed over in one go.
 const HANDOVERS: usize = 8;
 /// How long a group's membership may differ from the map with no move under way, before it is put
@@ -234,5 +236,29 @@ async fn hand_over_preferred(
         if let Err(error) = group.hand_over(heir.id).await {
             tracing::debug!(%partition, %error, "leadership was not handed over");
         }
+    }
+}
+
+/// Asks others to lead what is led here, and waits a moment for them to do so.
+pub(super) async fn hand_over_all(core: &Core) {
+    let deadline = Instant::now() + HANDOVER;
+    loop {
+        let mut waiting = false;
+        for replica in core.host.replicas() {
+            let group = replica.group();
+            if !group.leads() {
+                continue;
+            }
+            let heir = heir(core, &replica);
+            let Some(heir) = heir else { continue };
+            waiting = true;
+            if let Err(error) = group.hand_over(heir).await {
+                tracing::debug!(%error, "leadership was not handed over");
+            }
+        }
+        if !waiting || Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep(STEP).await;
     }
 }

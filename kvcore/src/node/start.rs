@@ -29,8 +29,6 @@ use crate::wal::Tag;
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a founding may take to be decided.
 const FOUND: Duration = Duration::from_secs(10);
-/// How long a stopping node waits for others to take over what it leads.
-const HANDOVER: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for what still uses its state.
 const RELEASE: Duration = Duration::from_secs(5);
 /// How often a starting node looks whether it is ready.
@@ -137,7 +135,7 @@ impl Node {
         let Node { core, handlers, mut tasks, directory, .. } = self;
         // The tasks first: the mover would take the leaderships back.
         tasks.shutdown().await;
-        hand_over_all(&core).await;
+        mover::hand_over_all(&core).await;
         handlers.0.close();
         // The links before the replicas, so that nothing is asked of a replica that is stopping.
         core.pool.close().await;
@@ -481,30 +479,6 @@ async fn ready(core: &Core, place: &Place, resumed: bool, deadline: Instant) -> 
                 .with("member", member)
                 .with("cluster", place.cluster)
                 .with("start_timeout_ms", core.config.start_timeout.as_millis()));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Asks others to lead what is led here, and waits a moment for them to do so.
-async fn hand_over_all(core: &Core) {
-    let deadline = Instant::now() + HANDOVER;
-    loop {
-        let mut waiting = false;
-        for replica in core.host.replicas() {
-            let group = replica.group();
-            if !group.leads() {
-                continue;
-            }
-            let heir = mover::heir(core, &replica);
-            let Some(heir) = heir else { continue };
-            waiting = true;
-            if let Err(error) = group.hand_over(heir).await {
-                tracing::debug!(%error, "leadership was not handed over");
-            }
-        }
-        if !waiting || Instant::now() >= deadline {
-            return;
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -24,6 +24,7 @@
 
 mod arrival;
 pub mod audit;
+mod config;
 mod fault;
 pub mod group;
 mod inbox;
