@@ -81,6 +81,15 @@ pub(super) async fn propose(state: Arc<State>) -> Result<Proposal> {
     proposed.map_err(|error| Error::internal("the proposal was interrupted").because(error))
 }
 
+/// Whether a majority of a partition's replicas can be reached: without one its group decides nothing, and
+/// no move of it can arrive.
+pub(super) fn decides(state: &State, partition: PartitionId, reachable: &BTreeSet<NodeId>) -> bool {
+    let placed = state.table.assignment(partition).map(|placed| placed.replicas.as_slice());
+    let placed = placed.unwrap_or_default();
+    let there = placed.iter().filter(|replica| reachable.contains(&replica.node)).count();
+    there * 2 > placed.len()
+}
+
 /// Who may get how much more at once: by the moves under way, by who can be reached, and by the room on the
 /// disks.
 pub(super) struct Berths {
@@ -98,6 +107,7 @@ impl Berths {
     /// For nodes with so much room each, of which each takes `at_once` replicas at a time.
     pub(super) fn new(
         state: &State,
+        reachable: &BTreeSet<NodeId>,
         rooms: &BTreeMap<NodeId, Option<u64>>,
         sizes: BTreeMap<PartitionId, u64>,
     ) -> Berths {
@@ -105,7 +115,8 @@ impl Berths {
         let left = rooms.iter().map(|(node, room)| (*node, Berth { moves, room: *room }));
         let mut berths = Berths { left: left.collect(), sizes };
         for (partition, step) in &state.moves {
-            if let Some(coming) = step.add {
+            // One that cannot arrive takes no place from those that can.
+            if let Some(coming) = step.add.filter(|_| decides(state, *partition, reachable)) {
                 berths.occupy(coming.node, *partition);
             }
         }

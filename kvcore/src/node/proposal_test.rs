@@ -100,7 +100,8 @@ fn a_node_takes_a_few_at_a_time_and_no_more_than_it_has_room_for() {
     let sizes: BTreeMap<PartitionId, u64> = (0..16).map(|p| (PartitionId(p), 100)).collect();
     let p = PartitionId;
     let rooms = BTreeMap::from([(NodeId(1), None), (NodeId(2), Some(250)), (NodeId(3), Some(100))]);
-    let mut berths = Berths::new(&state, &rooms, sizes.clone());
+    let all = (1..=3).map(NodeId).collect();
+    let mut berths = Berths::new(&state, &all, &rooms, sizes.clone());
     assert!(berths.take(NodeId(1), p(0)) && berths.take(NodeId(1), p(1)));
     assert!(!berths.take(NodeId(1), p(2)), "two at a time");
     assert!(berths.take(NodeId(2), p(0)));
@@ -110,9 +111,14 @@ fn a_node_takes_a_few_at_a_time_and_no_more_than_it_has_room_for() {
     let add = Some(Replica { id: ReplicaId(7), node: NodeId(2) });
     let step = crate::metadata::Move { add, remove: None, lost: false };
     state.moves.insert(p(5), step);
-    let mut berths = Berths::new(&state, &rooms, sizes);
+    let mut berths = Berths::new(&state, &all, &rooms, sizes.clone());
     assert!(berths.take(NodeId(2), p(0)));
     assert!(!berths.take(NodeId(2), p(1)));
+    // But not if it cannot arrive.
+    let few = BTreeSet::from([NodeId(2)]);
+    assert!(decides(&state, p(5), &all) && !decides(&state, p(5), &few));
+    let mut berths = Berths::new(&state, &few, &rooms, sizes);
+    assert!(berths.take(NodeId(2), p(0)) && berths.take(NodeId(2), p(1)));
 }
 
 #[test]

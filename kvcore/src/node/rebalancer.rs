@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::administration::sizes;
 use super::core::Core;
-use super::proposal::{Berths, Proposal, deaths, propose};
+use super::proposal::{Berths, Proposal, deaths, decides, propose};
 use super::vitals;
 use crate::metadata::{Change, Member, State};
 use crate::types::{Epoch, NodeId, PartitionId, ReplicaId, Result};
@@ -150,11 +150,14 @@ impl Rebalancer {
     }
 
     async fn begin(&mut self, core: &Core, state: &State, proposal: &Proposal) -> Result<()> {
-        let mut berths = Berths::new(state, &rooms(core), self.sizes(core).await);
+        let reachable = core.reachable();
+        let sizes = self.sizes(core).await;
+        let mut berths = Berths::new(state, &reachable, &rooms(core), sizes);
         let mut begun: BTreeSet<PartitionId> = state.moves.keys().copied().collect();
         for step in &proposal.steps {
             let partition = step.partition;
             let blocked = begun.contains(&partition)
+                || !decides(state, partition, &reachable)
                 || step.add.is_some_and(|node| !berths.take(node, partition));
             if blocked {
                 continue;
