@@ -220,7 +220,7 @@ impl Load {
         let longest = |writes: &Mutex<Vec<Write>>| {
             let writes = writes.lock();
             // The last one before that moment began the pause that it falls into.
-            let before = writes.iter().filter(|write| write.acknowledged <= since).next_back();
+            let before = writes.iter().rfind(|write| write.acknowledged <= since);
             let mut last = before.map_or(since, |write| write.acknowledged);
             let mut longest = Duration::ZERO;
             for write in writes.iter().filter(|write| write.acknowledged > since) {
