@@ -405,6 +405,20 @@ distkv_error *distkv_options_set_max_dead_fraction(distkv_options *options,
                                                    double fraction);
 
 /**
+ * Call: a put or delete is done only if the key has this revision; an absent key has revision 0. Else it
+ * answers DISTKV_CONFLICT, with the revision in force (distkv_error_revision). Default: whatever it has.
+ */
+distkv_error *distkv_options_set_if_revision(distkv_options *options,
+                                             uint64_t revision);
+
+/**
+ * Call: whether a get may trust the leader's lease rather than have the leader ask a majority: as fresh as
+ * long as the clocks of the nodes run at nearly the same rate. Default: false.
+ */
+distkv_error *distkv_options_set_lease_reads(distkv_options *options,
+                                             bool lease);
+
+/**
  * How long, in milliseconds and at least 1, the call may take that is given these options: opening a
  * node (default: 60,000), opening a client (default: 5,000), or a call of a client. What a client
  * was opened with is also the default of its calls.
@@ -532,12 +546,12 @@ distkv_error *distkv_client_open_v(uint32_t api_version,
  *
  * @param key      1 byte to 16 KiB. Borrowed for the call.
  * @param value    0 bytes to 8 MiB. Borrowed for the call.
- * @param options  The call's settings (timeout), NULL for the client's. Read during the call only.
+ * @param options  The call's settings (timeout, if_revision), NULL for the client's. Read during the call only.
  * @param revision Receives the value's revision, 0 on failure. May be NULL.
  * @return NULL, or DISTKV_INVALID_ARGUMENT (such as an empty key), DISTKV_TOO_LARGE,
  * DISTKV_UNAVAILABLE, DISTKV_TIMEOUT, DISTKV_OVERLOADED, DISTKV_STORAGE_FULL, DISTKV_CLOSED,
- * DISTKV_FORKED, DISTKV_WOULD_DEADLOCK, DISTKV_CANCELLED, DISTKV_SESSION_EXPIRED, DISTKV_INTERNAL.
- * Thread-safe.
+ * DISTKV_FORKED, DISTKV_WOULD_DEADLOCK, DISTKV_CANCELLED, DISTKV_SESSION_EXPIRED, DISTKV_INTERNAL; and
+ * DISTKV_CONFLICT if the key has another revision than if_revision, and nothing has changed. Thread-safe.
  */
 distkv_error *distkv_client_put(const distkv_client *client,
                                 distkv_slice key,
@@ -550,7 +564,7 @@ distkv_error *distkv_client_put(const distkv_client *client,
  * key is no error.
  *
  * @param key      1 byte to 16 KiB. Borrowed for the call.
- * @param options  The call's settings (timeout), NULL for the client's. Read during the call only.
+ * @param options  The call's settings (timeout, lease_reads), NULL for the client's. Read during the call only.
  * @param found    Receives whether the key has a value, false on failure. May be NULL.
  * @param value    Receives the value, NULL if the key is absent and on failure; an empty value is not
  *                 NULL. Free it with distkv_bytes_free.
@@ -572,7 +586,7 @@ distkv_error *distkv_client_get(const distkv_client *client,
  * no error.
  *
  * @param key     1 byte to 16 KiB. Borrowed for the call.
- * @param options The call's settings (timeout), NULL for the client's. Read during the call only.
+ * @param options The call's settings (timeout, if_revision), NULL for the client's. Read during the call only.
  * @param existed Receives whether the key had a value, false on failure. May be NULL.
  * @return As distkv_client_put. Thread-safe.
  */
