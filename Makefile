@@ -28,7 +28,7 @@ LIBRARY := dist/lib/$(SHARED) dist/lib/libdistkv.a
 HEADERS := $(addprefix dist/,$(sort include/distkv.h $(wildcard include/*.h include/*.hpp)))
 PKGCONFIG := dist/lib/pkgconfig/distkv.pc
 
-.PHONY: help setup build demo test test-rust test-python test-c kill bench bench-quick check fix header install clean
+.PHONY: help setup build demo test test-rust test-python test-c kill bench bench-quick placement check fix header install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ bench-quick: $(BINARY) ## the same in three minutes, over less data
 	$(BENCH) log -- --seconds 1
 	$(BENCH) overwrites -- --written 1024 --held 256
 	$(BENCH) catch-up -- --held 128 --usual 5
+
+placement: setup ## what placement and metadata cost for 10 to 1,000 nodes
+	$(BENCH) placement
 
 check: setup .venv/.tools ## format, lints, lock file, header, licences; writes no source
 	cargo metadata --locked --format-version 1 >/dev/null
