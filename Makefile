@@ -28,7 +28,7 @@ LIBRARY := dist/lib/$(SHARED) dist/lib/libdistkv.a
 HEADERS := $(addprefix dist/,$(sort include/distkv.h $(wildcard include/*.h include/*.hpp)))
 PKGCONFIG := dist/lib/pkgconfig/distkv.pc
 
-.PHONY: help setup build demo test test-rust test-python test-c kill moves bench bench-quick check fix header install clean
+.PHONY: help setup build demo test test-rust test-python test-c kill moves bench bench-quick placement check fix header install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ bench-quick: $(BINARY) ## the same in six minutes, over less data
 	$(BENCH) catch-up -- --held 128 --usual 5
 	$(BENCH) elastic -- --held 80 --usual 5
 	$(BENCH) failover -- --kills 6 --stops 3
+
+placement: setup ## what placement and metadata cost for 10 to 1,000 nodes
+	$(BENCH) placement
 
 check: setup .venv/.tools ## format, lints, lock file, header, licences; writes no source
 	cargo metadata --locked --format-version 1 >/dev/null

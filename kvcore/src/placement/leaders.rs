@@ -2,22 +2,20 @@
 
 use super::level::{Exchange, level};
 use super::load::Loads;
-use super::ring::Weighted;
+use super::ring::{Place, Weighted};
 use super::share::leader_shares;
-use crate::types::{NodeId, PartitionId};
 
 /// The node that should lead each partition, one of `nodes`; None where there are none. As many of
 /// the leaders in `preferred` as can do so stay. `orders` has the ring order of each partition.
 pub(super) fn choose(
-    preferred: &[Option<NodeId>],
-    nodes: &[Vec<NodeId>],
+    preferred: impl Iterator<Item = Option<Place>>,
+    nodes: &[Vec<Place>],
     members: &[&Weighted],
-    orders: &[Vec<NodeId>],
-) -> Vec<Option<NodeId>> {
-    let mut loads = Loads::new(leader_shares(members, nodes.len() as u64));
+    orders: &[Vec<Place>],
+) -> Vec<Option<Place>> {
+    let mut loads = Loads::new(leader_shares(members, nodes.len() as u64).into_values());
     let mut chosen = Vec::with_capacity(nodes.len());
-    let preferred = preferred.iter().copied().chain(std::iter::repeat(None));
-    for (nodes, leader) in nodes.iter().zip(preferred) {
+    for (nodes, leader) in nodes.iter().zip(preferred.chain(std::iter::repeat(None))) {
         let leader = leader.filter(|leader| nodes.contains(leader));
         leader.into_iter().for_each(|leader| loads.add(leader));
         chosen.push(leader);
@@ -29,11 +27,11 @@ pub(super) fn choose(
 }
 
 struct Leaders<'a> {
-    chosen: Vec<Option<NodeId>>,
+    chosen: Vec<Option<Place>>,
     /// The nodes that hold each partition.
-    nodes: &'a [Vec<NodeId>],
+    nodes: &'a [Vec<Place>],
     /// For each partition, all members in its ring order.
-    orders: &'a [Vec<NodeId>],
+    orders: &'a [Vec<Place>],
 }
 
 impl Leaders<'_> {
@@ -53,20 +51,18 @@ impl Leaders<'_> {
 }
 
 impl Exchange for Leaders<'_> {
-    fn offer(&self, taker: NodeId, donor: NodeId, taken: &[PartitionId]) -> Option<PartitionId> {
-        let partitions = self.chosen.iter().zip(self.nodes).zip(self.orders);
-        (0..=u16::MAX)
-            .map(PartitionId)
-            .zip(partitions)
-            .filter(|(partition, ((leader, nodes), _))| {
-                **leader == Some(donor) && nodes.contains(&taker) && !taken.contains(partition)
-            })
-            .min_by_key(|(_, (_, order))| order.iter().position(|node| *node == taker))
-            .map(|(partition, _)| partition)
+    fn offer(&self, taker: Place, donor: Place, taken: &[usize]) -> Option<usize> {
+        let partitions = self.chosen.iter().zip(self.nodes).enumerate();
+        let offered = partitions.filter(|(partition, (leader, nodes))| {
+            **leader == Some(donor) && nodes.contains(&taker) && !taken.contains(partition)
+        });
+        offered.map(|(partition, _)| partition).min_by_key(|partition| {
+            self.orders.get(*partition)?.iter().position(|node| *node == taker)
+        })
     }
 
-    fn exchange(&mut self, partition: PartitionId, taker: NodeId, _: NodeId) {
-        if let Some(leader) = self.chosen.get_mut(usize::from(partition.0)) {
+    fn exchange(&mut self, partition: usize, taker: Place, _: Place) {
+        if let Some(leader) = self.chosen.get_mut(partition) {
             *leader = Some(taker);
         }
     }

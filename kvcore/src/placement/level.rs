@@ -3,22 +3,22 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::load::Loads;
-use crate::types::{NodeId, PartitionId};
+use super::ring::Place;
 
-/// Something that nodes hold for partitions and can take from each other.
+/// Something that nodes hold for partitions, known by their numbers, and can take from each other.
 pub(super) trait Exchange {
     /// The partition that `taker` would best take from `donor`, if it may take any but `taken`.
-    fn offer(&self, taker: NodeId, donor: NodeId, taken: &[PartitionId]) -> Option<PartitionId>;
+    fn offer(&self, taker: Place, donor: Place, taken: &[usize]) -> Option<usize>;
 
     /// Has `taker` take `partition` from `donor`.
-    fn exchange(&mut self, partition: PartitionId, taker: NodeId, donor: NodeId);
+    fn exchange(&mut self, partition: usize, taker: Place, donor: Place);
 }
 
 #[derive(Clone, Copy)]
 struct Link {
-    partition: PartitionId,
-    taker: NodeId,
-    donor: NodeId,
+    partition: usize,
+    taker: Place,
+    donor: Place,
 }
 
 /// Exchanges until every load is within its bounds, or nothing that is allowed makes it better.
@@ -51,8 +51,8 @@ pub(super) fn level(loads: &mut Loads, held: &mut impl Exchange) {
 fn chain(
     loads: &Loads,
     held: &impl Exchange,
-    taker: NodeId,
-    donors: &[NodeId],
+    taker: Place,
+    donors: &[Place],
     longest: usize,
 ) -> Option<Vec<Link>> {
     if !donors.iter().any(|donor| loads.is_worth(taker, *donor)) {
@@ -62,7 +62,7 @@ fn chain(
     let mut chains = VecDeque::from([Vec::<Link>::new()]);
     while let Some(chain) = chains.pop_front() {
         let end = chain.last().map_or(taker, |link| link.donor);
-        let taken: Vec<PartitionId> = chain.iter().map(|link| link.partition).collect();
+        let taken: Vec<usize> = chain.iter().map(|link| link.partition).collect();
         for donor in donors.iter().copied() {
             let worth = loads.is_worth(taker, donor);
             if reached.contains(&donor) || (!worth && chain.len() + 1 >= longest) {

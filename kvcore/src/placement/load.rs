@@ -1,14 +1,13 @@
 //! What each node holds, against what is fair.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
+use super::ring::Place;
 use super::share::REPLICA;
-use crate::types::NodeId;
 
 /// The load of every member. What is counted, replicas or leaderships, is the owner's business.
 pub(super) struct Loads {
-    by_node: BTreeMap<NodeId, Load>,
+    by_place: Vec<Load>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,38 +43,33 @@ impl Load {
 
 impl Loads {
     /// Nothing held yet, and these shares in millionths.
-    pub(super) fn new(shares: BTreeMap<NodeId, u64>) -> Loads {
-        let by_node = shares.into_iter().map(|(node, share)| (node, Load { share, held: 0 }));
-        Loads { by_node: by_node.collect() }
-    }
-
-    /// Whether `node` is one of the members.
-    pub(super) fn is_member(&self, node: NodeId) -> bool {
-        self.by_node.contains_key(&node)
+    pub(super) fn new(shares: impl IntoIterator<Item = u64>) -> Loads {
+        let loads = shares.into_iter().map(|share| Load { share, held: 0 });
+        Loads { by_place: loads.collect() }
     }
 
     /// Counts one more on `node`.
-    pub(super) fn add(&mut self, node: NodeId) {
-        if let Some(load) = self.by_node.get_mut(&node) {
+    pub(super) fn add(&mut self, node: Place) {
+        if let Some(load) = self.by_place.get_mut(node) {
             load.held += 1;
         }
     }
 
     /// Counts one less on `node`.
-    pub(super) fn remove(&mut self, node: NodeId) {
-        if let Some(load) = self.by_node.get_mut(&node) {
+    pub(super) fn remove(&mut self, node: Place) {
+        if let Some(load) = self.by_place.get_mut(node) {
             load.held = load.held.saturating_sub(1);
         }
     }
 
     /// Whether `node` may hold one more.
-    pub(super) fn has_room(&self, node: NodeId) -> bool {
-        self.by_node.get(&node).is_some_and(|load| load.held < load.cap())
+    pub(super) fn has_room(&self, node: Place) -> bool {
+        self.by_place.get(node).is_some_and(|load| load.held < load.cap())
     }
 
     /// Whether everyone holds what it should.
     pub(super) fn is_level(&self) -> bool {
-        self.by_node.values().all(|load| load.held >= load.least() && load.held <= load.cap())
+        self.by_place.iter().all(|load| load.held >= load.least() && load.held <= load.cap())
     }
 
     /// Whether it is worth it that `taker` gets one from `donor`.
@@ -84,8 +78,8 @@ impl Loads {
     /// leave them; or when both are on the wrong side, and the heavier gives to the lighter. So an
     /// exchange lowers the number by which all nodes together are out of bounds, or keeps that and
     /// lowers the sum of held²/share: exchanges come to an end.
-    pub(super) fn is_worth(&self, taker: NodeId, donor: NodeId) -> bool {
-        let (Some(to), Some(from)) = (self.by_node.get(&taker), self.by_node.get(&donor)) else {
+    pub(super) fn is_worth(&self, taker: Place, donor: Place) -> bool {
+        let (Some(to), Some(from)) = (self.by_place.get(taker), self.by_place.get(donor)) else {
             return false;
         };
         let (lacks, exceeds) = (to.held < to.least(), from.held > from.cap());
@@ -95,32 +89,34 @@ impl Loads {
     }
 
     /// Every node, the one that should take first.
-    pub(super) fn lightest_first(&self) -> Vec<NodeId> {
-        let mut loads: Vec<_> = self.by_node.iter().collect();
-        loads.sort_by(|left, right| left.1.taking(*right.1));
-        loads.into_iter().map(|(node, _)| *node).collect()
+    pub(super) fn lightest_first(&self) -> Vec<Place> {
+        self.sorted(|left, right| left.taking(right))
     }
 
     /// Every node, the one that should give first.
-    pub(super) fn heaviest_first(&self) -> Vec<NodeId> {
-        let mut loads: Vec<_> = self.by_node.iter().collect();
-        loads.sort_by(|left, right| right.1.giving(*left.1));
-        loads.into_iter().map(|(node, _)| *node).collect()
+    pub(super) fn heaviest_first(&self) -> Vec<Place> {
+        self.sorted(|left, right| right.giving(left))
+    }
+
+    fn sorted(&self, order: impl Fn(Load, Load) -> Ordering) -> Vec<Place> {
+        let mut loads: Vec<(Place, Load)> = self.by_place.iter().copied().enumerate().collect();
+        loads.sort_by(|left, right| order(left.1, right.1));
+        loads.into_iter().map(|(node, _)| node).collect()
     }
 
     /// The one of `nodes` that should take; of equals, the one with the lowest id.
-    pub(super) fn lightest(&self, nodes: impl IntoIterator<Item = NodeId>) -> Option<NodeId> {
-        let loads = nodes.into_iter().filter_map(|node| Some((node, *self.by_node.get(&node)?)));
-        let order = |left: &(NodeId, Load), right: &(NodeId, Load)| {
+    pub(super) fn lightest(&self, nodes: impl IntoIterator<Item = Place>) -> Option<Place> {
+        let loads = nodes.into_iter().filter_map(|node| Some((node, *self.by_place.get(node)?)));
+        let order = |left: &(Place, Load), right: &(Place, Load)| {
             left.1.taking(right.1).then(left.0.cmp(&right.0))
         };
         loads.min_by(order).map(|(node, _)| node)
     }
 
     /// The one of `nodes` that should give; of equals, the one with the lowest id.
-    pub(super) fn heaviest(&self, nodes: impl IntoIterator<Item = NodeId>) -> Option<NodeId> {
-        let loads = nodes.into_iter().filter_map(|node| Some((node, *self.by_node.get(&node)?)));
-        let order = |left: &(NodeId, Load), right: &(NodeId, Load)| {
+    pub(super) fn heaviest(&self, nodes: impl IntoIterator<Item = Place>) -> Option<Place> {
+        let loads = nodes.into_iter().filter_map(|node| Some((node, *self.by_place.get(node)?)));
+        let order = |left: &(Place, Load), right: &(Place, Load)| {
             right.1.giving(left.1).then(left.0.cmp(&right.0))
         };
         loads.min_by(order).map(|(node, _)| node)

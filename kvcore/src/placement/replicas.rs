@@ -1,24 +1,25 @@
 //! Which nodes should hold which partition.
 
-use std::collections::BTreeMap;
-
 use super::level::{Exchange, level};
 use super::load::Loads;
-use super::ring::Weighted;
-use super::share::{Zone, replica_shares};
-use crate::types::{NodeId, PartitionId};
+use super::ring::{Place, Weighted};
+use super::share::replica_shares;
 
-/// The nodes that should hold each partition, by id: `copies` of `members` each, and as many of
-/// those in `current` as can stay. `orders` has the ring order of each partition.
+/// The nodes that should hold each partition, in order: `copies` of `members` each, and as many of
+/// those in `held` as can stay. `orders` has the ring order of each partition.
 pub(super) fn settle(
-    current: &[Vec<NodeId>],
+    mut held: Vec<Vec<Place>>,
     members: &[&Weighted],
-    orders: &[Vec<NodeId>],
+    orders: &[Vec<Place>],
     copies: usize,
-) -> Vec<Vec<NodeId>> {
-    let mut loads = Loads::new(replica_shares(members, current.len() as u64, copies));
-    let zones = members.iter().map(|member| (member.node, member.zone())).collect();
-    let mut replicas = Replicas { nodes: keep(current, &mut loads), orders, zones };
+) -> Vec<Vec<Place>> {
+    let mut loads = Loads::new(replica_shares(members, held.len() as u64, copies).into_values());
+    for nodes in &mut held {
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes.iter().for_each(|node| loads.add(*node));
+    }
+    let mut replicas = Replicas { nodes: held, orders, zones: Zones::of(members) };
     replicas.drop_excess(&mut loads, copies);
     replicas.fill_gaps(&mut loads, copies);
     replicas.spread_zones(&mut loads);
@@ -29,24 +30,12 @@ pub(super) fn settle(
     replicas.nodes
 }
 
-/// The replicas that are on members.
-fn keep(current: &[Vec<NodeId>], loads: &mut Loads) -> Vec<Vec<NodeId>> {
-    let mut kept = current.to_vec();
-    for nodes in &mut kept {
-        nodes.retain(|node| loads.is_member(*node));
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes.iter().for_each(|node| loads.add(*node));
-    }
-    kept
-}
-
 struct Replicas<'a> {
     /// The nodes that hold each partition.
-    nodes: Vec<Vec<NodeId>>,
+    nodes: Vec<Vec<Place>>,
     /// For each partition, all members in its ring order.
-    orders: &'a [Vec<NodeId>],
-    zones: BTreeMap<NodeId, Zone<'a>>,
+    orders: &'a [Vec<Place>],
+    zones: Zones,
 }
 
 impl Replicas<'_> {
@@ -55,7 +44,7 @@ impl Replicas<'_> {
     fn drop_excess(&mut self, loads: &mut Loads, copies: usize) {
         for nodes in &mut self.nodes {
             while nodes.len() > copies {
-                let doubled = doubled(&self.zones, nodes);
+                let doubled = self.zones.doubled(nodes);
                 let from = if doubled.is_empty() { nodes.clone() } else { doubled };
                 let Some(node) = loads.heaviest(from) else { break };
                 nodes.retain(|held| *held != node);
@@ -68,10 +57,9 @@ impl Replicas<'_> {
     fn fill_gaps(&mut self, loads: &mut Loads, copies: usize) {
         for (nodes, order) in self.nodes.iter_mut().zip(self.orders) {
             while nodes.len() < copies {
-                let fresh = in_new_zones(&self.zones, nodes, order);
-                let others = || order.iter().copied().filter(|node| !nodes.contains(node));
-                let pool = if fresh.is_empty() { others().collect() } else { fresh };
-                let Some(node) = first_with_room(loads, &pool) else { break };
+                let others = order.iter().copied().filter(|node| !nodes.contains(node));
+                let fresh = first_with_room(loads, self.zones.fresh(nodes, order));
+                let Some(node) = fresh.or_else(|| first_with_room(loads, others)) else { break };
                 nodes.push(node);
                 loads.add(node);
             }
@@ -82,9 +70,9 @@ impl Replicas<'_> {
     /// That is needed only after zones have come or changed: gaps are filled by the same rule.
     fn spread_zones(&mut self, loads: &mut Loads) {
         for (nodes, order) in self.nodes.iter_mut().zip(self.orders) {
-            while let Some(donor) = loads.heaviest(doubled(&self.zones, nodes)) {
-                let fresh = in_new_zones(&self.zones, nodes, order);
-                let Some(taker) = first_with_room(loads, &fresh) else { break };
+            while let Some(donor) = loads.heaviest(self.zones.doubled(nodes)) {
+                let fresh = first_with_room(loads, self.zones.fresh(nodes, order));
+                let Some(taker) = fresh else { break };
                 replace(nodes, taker, donor);
                 loads.add(taker);
                 loads.remove(donor);
@@ -94,56 +82,75 @@ impl Replicas<'_> {
 
     /// Whether `taker` may take the place of `donor` among `nodes`: it is not there yet, and no
     /// zone is lost by it.
-    fn may_take(&self, nodes: &[NodeId], taker: NodeId, donor: NodeId) -> bool {
-        if nodes.contains(&taker) || !nodes.contains(&donor) {
+    fn may_take(&self, nodes: &[Place], taker: Place, donor: Place) -> bool {
+        if !nodes.contains(&donor) || nodes.contains(&taker) {
             return false;
         }
+        let (to, from) = (self.zones.of_node(taker), self.zones.of_node(donor));
         let held = |zone| {
             let mut others = nodes.iter().filter(|node| **node != donor);
-            others.any(|node| self.zones.get(node) == zone)
+            others.any(|node| self.zones.of_node(*node) == zone)
         };
-        let (to, from) = (self.zones.get(&taker), self.zones.get(&donor));
         to == from || !held(to) || held(from)
     }
 }
 
 impl Exchange for Replicas<'_> {
-    fn offer(&self, taker: NodeId, donor: NodeId, taken: &[PartitionId]) -> Option<PartitionId> {
-        let partitions = (0..=u16::MAX).map(PartitionId).zip(self.nodes.iter().zip(self.orders));
-        partitions
-            .filter(|(partition, (nodes, _))| {
-                self.may_take(nodes, taker, donor) && !taken.contains(partition)
-            })
-            .min_by_key(|(_, (_, order))| order.iter().position(|node| *node == taker))
-            .map(|(partition, _)| partition)
+    fn offer(&self, taker: Place, donor: Place, taken: &[usize]) -> Option<usize> {
+        let partitions = self.nodes.iter().enumerate().filter(|(partition, nodes)| {
+            self.may_take(nodes, taker, donor) && !taken.contains(partition)
+        });
+        partitions.map(|(partition, _)| partition).min_by_key(|partition| {
+            self.orders.get(*partition)?.iter().position(|node| *node == taker)
+        })
     }
 
-    fn exchange(&mut self, partition: PartitionId, taker: NodeId, donor: NodeId) {
-        if let Some(nodes) = self.nodes.get_mut(usize::from(partition.0)) {
+    fn exchange(&mut self, partition: usize, taker: Place, donor: Place) {
+        if let Some(nodes) = self.nodes.get_mut(partition) {
             replace(nodes, taker, donor);
         }
     }
 }
 
-fn replace(nodes: &mut [NodeId], taker: NodeId, donor: NodeId) {
+fn replace(nodes: &mut [Place], taker: Place, donor: Place) {
     nodes.iter_mut().filter(|node| **node == donor).for_each(|node| *node = taker);
 }
 
-/// Those of `nodes` whose zone has another of them.
-fn doubled(zones: &BTreeMap<NodeId, Zone>, nodes: &[NodeId]) -> Vec<NodeId> {
-    let same = |left: &NodeId, right: &NodeId| zones.get(left) == zones.get(right);
-    let several = |node: &NodeId| nodes.iter().filter(|other| same(node, other)).count() > 1;
-    nodes.iter().copied().filter(several).collect()
-}
-
-/// Those of `order` whose zone has none of `nodes`, in the same order.
-fn in_new_zones(zones: &BTreeMap<NodeId, Zone>, nodes: &[NodeId], order: &[NodeId]) -> Vec<NodeId> {
-    let met: Vec<_> = nodes.iter().map(|node| zones.get(node)).collect();
-    order.iter().copied().filter(|node| !met.contains(&zones.get(node))).collect()
-}
-
 /// The first that may hold one more; if none may, the one to which one more matters least.
-fn first_with_room(loads: &Loads, nodes: &[NodeId]) -> Option<NodeId> {
-    let first = nodes.iter().copied().find(|node| loads.has_room(*node));
-    first.or_else(|| loads.lightest(nodes.iter().copied()))
+fn first_with_room(loads: &Loads, nodes: impl Iterator<Item = Place> + Clone) -> Option<Place> {
+    let first = nodes.clone().find(|node| loads.has_room(*node));
+    first.or_else(|| loads.lightest(nodes))
+}
+
+/// The zone of every member, as a number.
+struct Zones(Vec<usize>);
+
+impl Zones {
+    fn of(members: &[&Weighted]) -> Zones {
+        let mut known: Vec<_> = members.iter().map(|member| member.zone()).collect();
+        known.sort_unstable();
+        let zone = |member: &&Weighted| known.partition_point(|zone| *zone < member.zone());
+        Zones(members.iter().map(zone).collect())
+    }
+
+    fn of_node(&self, node: Place) -> Option<usize> {
+        self.0.get(node).copied()
+    }
+
+    /// Those of `nodes` whose zone has another of them.
+    fn doubled(&self, nodes: &[Place]) -> Vec<Place> {
+        let same = |left, right| self.of_node(left) == self.of_node(right);
+        let several = |node: &Place| nodes.iter().any(|other| other != node && same(*other, *node));
+        nodes.iter().copied().filter(several).collect()
+    }
+
+    /// Those of `order` whose zone has none of `nodes`, in the same order.
+    fn fresh<'a>(
+        &'a self,
+        nodes: &'a [Place],
+        order: &'a [Place],
+    ) -> impl Iterator<Item = Place> + Clone + 'a {
+        let met = |zone| nodes.iter().any(|node| self.of_node(*node) == zone);
+        order.iter().copied().filter(move |node| !met(self.of_node(*node)))
+    }
 }

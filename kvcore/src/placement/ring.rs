@@ -1,11 +1,9 @@
 //! The ring: every node's virtual nodes, placed on the token space.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::types::{NodeId, PartitionId, Token};
+use crate::types::{NodeId, Token};
 
 /// A member of the cluster, as the ring sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,67 +17,95 @@ pub struct Weighted {
     pub zone: Option<String>,
 }
 
+/// A node by its place among all members in order of their ids. The order is the same as that of the
+/// ids, and what is known of a node is found at once: a target asks millions of times.
+pub(super) type Place = usize;
+
 /// Consistent hashing with virtual nodes (Karger and others, 1997). The order in which a partition
 /// meets the nodes depends on few of them, so it changes little when one comes or goes.
 #[derive(Clone, Debug)]
 pub struct Ring {
-    /// Where each virtual node is and whose it is, in clockwise order.
-    points: Vec<(Token, NodeId)>,
-    nodes: usize,
+    /// For each partition, where virtual nodes lie in it and whose they are, in clockwise order.
+    arcs: Vec<Vec<(Token, Place)>>,
+    /// The nodes, by id.
+    nodes: Vec<NodeId>,
 }
 
 impl Ring {
     /// Places `vnodes` virtual nodes for each member of weight 1, in proportion for others and at
-    /// least one for each. The order of the members does not matter.
-    pub fn new(members: &[Weighted], vnodes: u32) -> Ring {
-        let mut points = Vec::new();
+    /// least one for each, among `partitions` (a power of two). The order of the members does not
+    /// matter.
+    pub fn new(members: &[Weighted], vnodes: u32, partitions: u16) -> Ring {
+        let mut nodes: Vec<NodeId> = members.iter().map(|member| member.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let mut arcs = vec![Vec::new(); usize::from(partitions)];
         for member in members {
+            let Ok(place) = nodes.binary_search(&member.node) else { continue };
             let count = u64::from(vnodes) * u64::from(member.weight_milli);
             let count = u32::try_from(count.saturating_add(500) / 1000).unwrap_or(u32::MAX);
             for vnode in 0..count.max(1) {
-                points.push((position(member.node, vnode), member.node));
+                let token = position(member.node, vnode);
+                if let Some(arc) = arcs.get_mut(usize::from(token.partition(partitions).0)) {
+                    arc.push((token, place));
+                }
             }
         }
-        points.sort_unstable();
-        points.dedup();
-        let nodes = members.iter().map(|member| member.node).collect::<BTreeSet<_>>().len();
-        Ring { points, nodes }
+        for arc in &mut arcs {
+            // One number compares sooner than two.
+            arc.sort_unstable_by_key(|(token, place)| (u128::from(token.0) << 64) | *place as u128);
+        }
+        Ring { arcs, nodes }
     }
 
-    /// Every node once, in the order in which they are met walking clockwise from the start of
-    /// `partition`, one of `partitions` (a power of two).
-    pub fn order(&self, partition: PartitionId, partitions: u16) -> Vec<NodeId> {
-        let start = Token::start(partition, partitions);
-        let first = self.points.partition_point(|(token, _)| *token < start);
-        let (before, after) = self.points.split_at_checked(first).unwrap_or((&self.points, &[]));
-        let mut met = BTreeSet::new();
-        let mut order = Vec::with_capacity(self.nodes);
-        for (_, node) in after.iter().chain(before) {
-            if met.insert(*node) {
-                order.push(*node);
-            }
-            if order.len() == self.nodes {
-                break;
+    /// For each partition every node once, in the order in which they are met walking clockwise from
+    /// its start.
+    pub fn orders(&self) -> Vec<Vec<NodeId>> {
+        let node = |place: &Place| self.nodes.get(*place).copied();
+        self.places().iter().map(|order| order.iter().filter_map(node).collect()).collect()
+    }
+
+    /// The same, as places.
+    pub(super) fn places(&self) -> Vec<Vec<Place>> {
+        // Counter-clockwise, since a partition's order is that of the next one, but for the nodes met
+        // on the way there: they come first.
+        let mut order = self.distinct(self.arcs.iter().flatten().map(|(_, place)| *place));
+        let mut orders = Vec::with_capacity(self.arcs.len());
+        for arc in self.arcs.iter().rev() {
+            order = self.distinct(arc.iter().map(|(_, place)| *place).chain(order));
+            orders.push(order.clone());
+        }
+        orders.reverse();
+        orders
+    }
+
+    /// Each of `places` where it is met first.
+    fn distinct(&self, places: impl Iterator<Item = Place>) -> Vec<Place> {
+        let mut missing = vec![true; self.nodes.len()];
+        let mut met = Vec::with_capacity(self.nodes.len());
+        for place in places {
+            if let Some(missing @ true) = missing.get_mut(place) {
+                *missing = false;
+                met.push(place);
             }
         }
-        order
+        met
     }
 }
 
 /// Where virtual node `vnode` of `node` is: XXH3-64 of both numbers, little-endian.
 fn position(node: NodeId, vnode: u32) -> Token {
-    let mut bytes = [0; 12];
-    for (to, from) in
-        bytes.iter_mut().zip(node.0.to_le_bytes().into_iter().chain(vnode.to_le_bytes()))
-    {
-        *to = from;
-    }
-    Token(xxh3_64(&bytes))
+    let both = (u128::from(vnode) << 64) | u128::from(node.0);
+    let bytes = both.to_le_bytes();
+    Token(xxh3_64(bytes.first_chunk::<12>().unwrap_or(&[0; 12])))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::types::PartitionId;
 
     fn members(count: u64) -> Vec<Weighted> {
         (1..=count)
@@ -97,10 +123,11 @@ mod tests {
 
     #[test]
     fn a_partition_meets_every_node_once_in_clockwise_order() {
-        let ring = Ring::new(&members(5), 8);
-        assert_eq!(ring.points.len(), 40);
-        for partition in (0..16).map(PartitionId) {
-            let order = ring.order(partition, 16);
+        let ring = Ring::new(&members(5), 8, 16);
+        assert_eq!(ring.arcs.iter().flatten().count(), 40);
+        let orders = ring.orders();
+        assert_eq!(orders.len(), 16);
+        for (partition, order) in (0..16).map(PartitionId).zip(orders) {
             assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), 5);
             assert_eq!(order.len(), 5);
             let start = Token::start(partition, 16).0;
@@ -113,24 +140,25 @@ mod tests {
 
     #[test]
     fn a_newcomer_does_not_change_the_order_of_the_others() {
-        let (before, after) = (Ring::new(&members(6), 16), Ring::new(&members(7), 16));
-        for partition in (0..16).map(PartitionId) {
-            let mut order = after.order(partition, 16);
+        let before = Ring::new(&members(6), 16, 16).orders();
+        let mut after = Ring::new(&members(7), 16, 16).orders();
+        for order in &mut after {
             order.retain(|node| *node != NodeId(7));
-            assert_eq!(order, before.order(partition, 16));
         }
+        assert_eq!(after, before);
     }
 
     #[test]
     fn weight_gives_virtual_nodes() {
         for (weight_milli, count) in [(0, 1), (10, 1), (500, 32), (1000, 64), (2500, 160)] {
             let member = Weighted { node: NodeId(1), weight_milli, zone: None };
-            assert_eq!(Ring::new(&[member], 64).points.len(), count, "weight {weight_milli}");
+            let ring = Ring::new(&[member], 64, 4);
+            assert_eq!(ring.arcs.iter().flatten().count(), count, "weight {weight_milli}");
         }
     }
 
     #[test]
     fn an_empty_ring_has_no_order() {
-        assert_eq!(Ring::new(&[], 64).order(PartitionId(0), 64), []);
+        assert_eq!(Ring::new(&[], 64, 2).orders(), [[], []]);
     }
 }

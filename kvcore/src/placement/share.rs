@@ -44,6 +44,7 @@ pub(super) fn replica_shares(
     for member in members {
         zones.entry(member.zone()).or_default().push(member);
     }
+    let zones: Vec<Vec<&Weighted>> = zones.into_values().collect();
     let whole = u128::from(partitions) * FINE;
     let all = whole * copies as u128;
     let least = if zones.len() <= copies { whole } else { 0 };
@@ -51,10 +52,16 @@ pub(super) fn replica_shares(
     let zone_share =
         |zone: &[&Weighted], level| poured(zone, level, whole).clamp(least, most.max(least));
 
-    let level = solve(all, whole, |level| zones.values().map(|zone| zone_share(zone, level)).sum());
+    let level = solve(all, whole, |level| zones.iter().map(|zone| zone_share(zone, level)).sum());
     let mut shares = BTreeMap::new();
-    for zone in zones.values() {
-        let level = solve(zone_share(zone, level), whole, |level| poured(zone, level, whole));
+    for zone in &zones {
+        let share = zone_share(zone, level);
+        if let [member] = zone.as_slice() {
+            // Nothing to divide, as nearly everywhere when no zones are named.
+            shares.insert(member.node, rounded(share.min(whole)));
+            continue;
+        }
+        let level = solve(share, whole, |level| poured(zone, level, whole));
         shares.extend(zone.iter().map(|member| (member.node, rounded(held(member, level, whole)))));
     }
     shares

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ring::{Ring, Weighted};
+use super::ring::{Place, Ring, Weighted};
 use super::{leaders, replicas};
-use crate::types::{NodeId, PartitionId};
+use crate::types::NodeId;
 
 /// Which nodes should hold which partition.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -50,18 +50,21 @@ pub fn target(
     }
     let members: Vec<&Weighted> = by_node.into_values().collect();
     let copies = usize::from(replication_factor).min(members.len());
-    let orders = ring_orders(&members, vnodes, current.len());
-    let nodes = replicas::settle(current, &members, &orders, copies);
-    let leaders = leaders::choose(preferred, &nodes, &members, &orders);
-    let goals = nodes.into_iter().zip(leaders);
-    Target { partitions: goals.map(|(nodes, preferred)| Goal { nodes, preferred }).collect() }
-}
+    let place = |node: &NodeId| members.binary_search_by_key(node, |member| member.node).ok();
+    let node = |place: Place| members.get(place).map(|member| member.node);
 
-fn ring_orders(members: &[&Weighted], vnodes: u32, partitions: usize) -> Vec<Vec<NodeId>> {
-    let members: Vec<Weighted> = members.iter().copied().cloned().collect();
-    let ring = Ring::new(&members, vnodes);
-    let partitions = u16::try_from(partitions).unwrap_or(u16::MAX);
-    (0..partitions).map(|partition| ring.order(PartitionId(partition), partitions)).collect()
+    let ring: Vec<Weighted> = members.iter().copied().cloned().collect();
+    let orders =
+        Ring::new(&ring, vnodes, u16::try_from(current.len()).unwrap_or(u16::MAX)).places();
+    let held = current.iter().map(|nodes| nodes.iter().filter_map(place).collect()).collect();
+    let nodes = replicas::settle(held, &members, &orders, copies);
+    let led = preferred.iter().map(|leader| leader.as_ref().and_then(place));
+    let leaders = leaders::choose(led, &nodes, &members, &orders);
+    let goals = nodes.into_iter().zip(leaders).map(|(nodes, leader)| Goal {
+        nodes: nodes.into_iter().filter_map(node).collect(),
+        preferred: leader.and_then(node),
+    });
+    Target { partitions: goals.collect() }
 }
 
 #[cfg(test)]
