@@ -129,8 +129,10 @@ impl Cell {
         let change_bytes = change_bytes(&state);
         let others = (nodes - 1) as f64;
         let heartbeats = 1.0 / Timers::default().heartbeat.as_secs_f64();
-        let changes_a_join =
-            1.0 + (3 * seen.join_moves + seen.join_leaders) as f64 / seen.joins.len() as f64;
+        let joins = seen.joins.len() as f64;
+        let changes_a_join = 1.0 + (3 * seen.join_moves + seen.join_leaders) as f64 / joins;
+        // What confirms a move alters nothing, and is not stored.
+        let stored_a_join = changes_a_join - seen.join_moves as f64 / joins;
         Cell {
             nodes,
             partitions,
@@ -148,7 +150,7 @@ impl Cell {
             change_bytes,
             changes_a_join,
             sent_a_join_bytes: changes_a_join * change_bytes as f64 * others,
-            stored_a_join_bytes: changes_a_join * state_bytes as f64,
+            stored_a_join_bytes: stored_a_join * state_bytes as f64,
             links: nodes - 1,
             pings: others / PING.as_secs_f64(),
             heartbeats: all * (1.0 - 1.0 / f64::from(REPLICATION_FACTOR)) / nodes as f64
@@ -276,6 +278,8 @@ impl Cluster {
                 zone: Some(format!("zone-{}", number % 3)),
                 weight_milli: member.weight_milli,
                 metadata: ids.next().unwrap(),
+                leaving: false,
+                dead: false,
             };
             state.members.insert(member.node, member);
         }
@@ -316,7 +320,8 @@ fn change_bytes(state: &State) -> usize {
     let (last, node) = (PartitionId(state.config.partitions - 1), NodeId(u64::MAX));
     let replicas = state.destined(last);
     let new = Replica { id: ReplicaId(1 << 20), node };
-    let step = kvcore::metadata::Move { add: Some(new), remove: replicas.first().copied() };
+    let (add, remove) = (Some(new), replicas.first().copied());
+    let step = kvcore::metadata::Move { add, remove, lost: false };
     let changes = [
         Change::BeginMove { partition: last, add: Some(node), remove: step.remove.map(|it| it.id) },
         Change::Confirm { partition: last, step: Some(step), destined: replicas },
