@@ -35,6 +35,9 @@ struct CommandLine {
     /// Calls a second
     #[arg(long, default_value_t = 400)]
     rate: u32,
+    /// MiB a second that each node sends of what moves; 0 for what nodes send unless they are told
+    #[arg(long, default_value_t = 0)]
+    move_rate: u64,
     /// Seconds over which the usual latency is measured
     #[arg(long, default_value_t = 30)]
     usual: u64,
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     let stage = Stage::new();
     let cluster = Cluster::of(&stage, 3, &FLAGS);
+    cluster.tune(Retune { move_rate: Some(line.move_rate * MIB), ..Retune::default() });
     // As programs have it: nobody tries for longer than the 5 s that are the default.
     let client = Client::connect(&cluster.endpoints(), ClientOptions::default()).wait().unwrap();
     let held = Writers {

@@ -5,7 +5,7 @@
 //! taken: of the partitions that the victim led, and of the others. Then the nodes are asked to end instead,
 //! and the longest write is taken.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -49,6 +49,12 @@ struct CommandLine {
 struct Write {
     begun: Instant,
     acknowledged: Instant,
+}
+
+impl Write {
+    fn took(&self) -> Duration {
+        self.acknowledged - self.begun
+    }
 }
 
 /// One writer for each partition.
@@ -141,16 +147,21 @@ fn stops(line: &CommandLine, cluster: &mut Cluster, load: &Load, verdict: &mut V
         assert_eq!(exit.status.code(), Some(0), "{exit:?}");
         let ended = asked.elapsed();
         load.wait_until_all_go_on(Instant::now());
-        ends.push(load.longest());
+        let (partition, longest) = load.longest();
+        ends.push(longest.took());
 
         load.forget();
         give_back(cluster, victim, &led);
-        back.push(load.longest());
-        let number = nth + 1;
-        let of = line.stops;
+        back.push(load.longest().1.took());
         println!(
-            "  stop {number:>2} of {of}: ended in {ended:.2?}, longest write {:.2?}",
-            ends[nth]
+            "  stop {:>2} of {}: ended in {ended:.2?}; the longest write took {:.2?}, to partition \
+             {partition}, {} by who ended, from {:.2?} on; {:.2?} while it came back",
+            nth + 1,
+            line.stops,
+            ends[nth],
+            if led.contains(&partition) { "led" } else { "not led" },
+            longest.begun.saturating_duration_since(asked),
+            back[nth]
         );
     }
     if line.stops == 0 {
@@ -232,12 +243,14 @@ impl Load {
         (0..).map(PartitionId).zip(self.shared.writes.iter().map(longest)).collect()
     }
 
-    /// How long the longest write took.
-    fn longest(&self) -> Duration {
-        let longest = |writes: &Mutex<Vec<Write>>| {
-            writes.lock().iter().map(|write| write.acknowledged - write.begun).max()
+    /// The partition whose write took longest, when that write was begun, and how long it took.
+    fn longest(&self) -> (PartitionId, Write) {
+        let longest = |(partition, writes): (PartitionId, &Mutex<Vec<Write>>)| {
+            let longest = writes.lock().iter().copied().max_by_key(Write::took)?;
+            Some((partition, longest))
         };
-        self.shared.writes.iter().filter_map(longest).max().unwrap_or_default()
+        let all = (0..).map(PartitionId).zip(&self.shared.writes).filter_map(longest);
+        all.max_by_key(|(_, write)| write.took()).expect("every partition has a write")
     }
 
     /// How many writes failed; some of them are printed.
@@ -271,7 +284,10 @@ impl Shared {
                     let write = Write { begun, acknowledged: Instant::now() };
                     self.writes[usize::from(partition.0)].lock().push(write);
                 }
-                Err(error) => self.failed.lock().push(format!("{partition}: {error}")),
+                Err(error) => {
+                    let failed = format!("partition {partition}: {}: {error}", error.kind());
+                    self.failed.lock().push(failed);
+                }
             }
             thread::sleep(self.every.saturating_sub(begun.elapsed()));
         }
