@@ -32,7 +32,9 @@ pub(super) struct Size {
 pub(super) async fn sizes(core: &Core) -> BTreeMap<PartitionId, Size> {
     let linked = core.pool.linked().borrow().clone();
     let asked = linked.iter().map(|node| {
-        core.pool.node(*node).call(request::Body::Ping(message::Ping { sizes: true }), SURVEY)
+        core.pool
+            .node(*node)
+            .call(request::Body::Ping(message::Ping { sizes: true, heirs: Vec::new() }), SURVEY)
     });
     let mut sizes = vitals::led(core);
     for answer in futures::future::join_all(asked).await {

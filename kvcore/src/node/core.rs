@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,6 +31,8 @@ pub(super) struct Core {
     pub(super) vitals: Mutex<BTreeMap<NodeId, Vitals>>,
     /// About how many bytes each replica here takes, when it was last looked.
     pub(super) sizes: Mutex<BTreeMap<PartitionId, u64>>,
+    /// Whether this node is about to end, and leads nothing more.
+    pub(super) stopping: AtomicBool,
     /// Whether this node is a member no longer.
     pub(super) departed: watch::Sender<bool>,
     pub(super) metadata: Metadata,

@@ -127,6 +127,7 @@ fn pong(core: &Core, caller: &Caller, ping: &message::Ping) -> message::Pong {
         room: own.room,
         removed: caller.node.is_some_and(|node| core.state().removed.contains(&node)),
         sizes: if ping.sizes { vitals::led(core) } else { Vec::new() },
+        ready: vitals::ready(core, &ping.heirs),
     }
 }
 
@@ -230,9 +231,18 @@ async fn run(
         None => error,
     })?;
     let onward = message::Execute { hops: execute.hops + 1, ..execute };
-    match core.pool.node(target).call(request::Body::Execute(onward), timeout).await? {
+    let passed_on = core.pool.node(target).call(request::Body::Execute(onward), timeout).await;
+    match passed_on.map_err(ending)? {
         reply::Body::Executed(executed) => Ok(executed),
         _ => Err(Error::internal("a request was answered with something else")),
+    }
+}
+
+/// That this node is about to end, and has passed nothing on, is its own affair: another one may answer.
+fn ending(error: Error) -> Error {
+    match error.kind() {
+        Kind::Closed => error.into_kind(Kind::Unavailable),
+        _ => error,
     }
 }
 

@@ -6,7 +6,9 @@
 //! first. What has been done is read from the group itself each time, so a move that was broken off
 //! anywhere is simply gone on with, by whoever leads the partition then.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,9 @@ use super::core::Core;
 use super::space::Level;
 use crate::metadata::{Change, Move};
 use crate::partition::Replica;
-use crate::types::{Error, Kind, PartitionId, ReplicaId, Result};
+use crate::placement;
+use crate::rpc::message::{self, reply};
+use crate::types::{Error, Kind, NodeId, PartitionId, ReplicaId, Result};
 
 /// How often the mover looks when nothing changes.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -31,6 +35,8 @@ const DECIDE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(3);
 /// How long a stopping node waits for others to take over what it leads.
 const HANDOVER: Duration = Duration::from_secs(1);
+/// How long a node may take to say that it can lead something.
+const READY: Duration = Duration::from_millis(300);
 /// Leaderships handed over in one go.
 const HANDOVERS: usize = 8;
 /// How long a group's membership may differ from the map with no move under way, before it is put
@@ -100,7 +106,7 @@ async fn carry_out(core: Arc<Core>, replica: Arc<Replica>, step: Move) -> Partit
 }
 
 /// Goes on with a move, as far as it goes now.
-async fn advance(core: &Core, replica: &Replica, step: Move) -> Result<()> {
+async fn advance(core: &Core, replica: &Arc<Replica>, step: Move) -> Result<()> {
     let (partition, group) = (replica.partition(), replica.group());
     let destined = core.state().destined(partition);
     for coming in &destined {
@@ -137,7 +143,8 @@ async fn advance(core: &Core, replica: &Replica, step: Move) -> Result<()> {
     }
     if leaving {
         // The next leader finds the move as it is and does the rest.
-        let heir = heir(core, replica).ok_or_else(|| {
+        let heir = heirs(core, slice::from_ref(replica)).await.remove(&partition);
+        let heir = heir.ok_or_else(|| {
             Error::new(Kind::Unavailable, "no other replica is ready to lead")
                 .with("partition", partition)
         })?;
@@ -166,23 +173,53 @@ async fn until(replica: &Replica, seen: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Who may take over what is led here: a voter that stays, can be reached, has room on its disk and
-/// nearly all of the log; the preferred one first.
-pub(super) fn heir(core: &Core, replica: &Replica) -> Option<ReplicaId> {
+/// Who may take over each of these, where anybody may: a voter that stays, has room on its disk and nearly all
+/// of the log, and says itself that it can lead; the preferred one first.
+async fn heirs(core: &Core, led: &[Arc<Replica>]) -> BTreeMap<PartitionId, ReplicaId> {
     let (state, roomy) = (core.state(), core.roomy());
-    let (partition, group) = (replica.partition(), replica.group());
-    let voters = group.voters().voters;
-    let preferred = state.table.assignment(partition).and_then(|placed| placed.preferred);
-    state
-        .destined(partition)
-        .into_iter()
-        .filter(|other| {
+    let mut wanted = Vec::new();
+    for replica in led {
+        let (partition, group) = (replica.partition(), replica.group());
+        let voters = group.voters().voters;
+        let others = state.destined(partition).into_iter().filter(|other| {
             roomy.contains(&other.node)
                 && voters.contains(&other.id)
                 && group.follows_closely(other.id)
-        })
-        .min_by_key(|other| (preferred != Some(other.node), other.id))
-        .map(|other| other.id)
+        });
+        wanted.extend(others.map(|other| (partition, other)));
+    }
+    let ready = ready(core, wanted.iter().map(|(_, other)| *other)).await;
+    // The preferred ones come last, and win.
+    wanted.retain(|(_, other)| ready.contains(&other.id));
+    wanted.sort_by_key(|(partition, other)| {
+        let placed = state.table.assignment(*partition);
+        let preferred = placed.and_then(|placed| placed.preferred);
+        (preferred == Some(other.node), Reverse(other.id))
+    });
+    wanted.into_iter().map(|(partition, other)| (partition, other.id)).collect()
+}
+
+/// Those of the replicas that can lead, as their nodes say now: what is known of them may be of before they were
+/// restarted, or of before they began to end. A leader that hands over to one that cannot take it would take no
+/// writes until somebody is elected.
+async fn ready(
+    core: &Core,
+    wanted: impl Iterator<Item = placement::Replica>,
+) -> BTreeSet<ReplicaId> {
+    let mut by_node = BTreeMap::<NodeId, Vec<u64>>::new();
+    for heir in wanted {
+        by_node.entry(heir.node).or_default().push(heir.id.0);
+    }
+    let asked = by_node.into_iter().map(|(node, heirs)| {
+        let ping = message::Ping { heirs, ..message::Ping::default() };
+        core.pool.node(node).call(ping.into(), READY)
+    });
+    let answers = futures::future::join_all(asked).await;
+    let pongs = answers.into_iter().filter_map(|answer| match answer {
+        Ok(reply::Body::Pong(pong)) => Some(pong.ready),
+        _ => None,
+    });
+    pongs.flatten().map(ReplicaId).collect()
 }
 
 /// Hands over everything that somebody with room can lead.
@@ -192,14 +229,14 @@ async fn hand_away(
     resting: &mut BTreeMap<PartitionId, Instant>,
 ) {
     resting.retain(|_, since| since.elapsed() < REST);
-    for replica in led {
+    let led: Vec<_> =
+        led.iter().filter(|replica| !resting.contains_key(&replica.partition())).cloned().collect();
+    let heirs = heirs(core, &led).await;
+    for replica in &led {
         let partition = replica.partition();
-        if resting.contains_key(&partition) {
-            continue;
-        }
-        let Some(heir) = heir(core, replica) else { continue };
+        let Some(heir) = heirs.get(&partition) else { continue };
         resting.insert(partition, Instant::now());
-        if let Err(error) = replica.group().hand_over(heir).await {
+        if let Err(error) = replica.group().hand_over(*heir).await {
             tracing::debug!(%partition, %error, "leadership was not handed over");
         }
     }
@@ -213,10 +250,10 @@ async fn hand_over_preferred(
 ) {
     let (state, roomy) = (core.state(), core.roomy());
     resting.retain(|_, since| since.elapsed() < REST);
-    let mut left = HANDOVERS;
+    let mut wanted = Vec::new();
     for replica in led {
-        let partition = replica.partition();
-        if left == 0 || state.moves.contains_key(&partition) || resting.contains_key(&partition) {
+        let (partition, group) = (replica.partition(), replica.group());
+        if state.moves.contains_key(&partition) || resting.contains_key(&partition) {
             continue;
         }
         let heir = state.table.assignment(partition).and_then(|assignment| {
@@ -224,16 +261,25 @@ async fn hand_over_preferred(
             assignment.replica_on(node)
         });
         let Some(heir) = heir else { continue };
-        let group = replica.group();
-        let ready = roomy.contains(&heir.node)
+        let follows = roomy.contains(&heir.node)
             && group.voters().voters.contains(&heir.id)
             && group.follows_closely(heir.id);
-        if !ready {
+        if follows && wanted.len() < HANDOVERS {
+            wanted.push((replica, heir));
+        }
+    }
+    if wanted.is_empty() {
+        return;
+    }
+    let ready = ready(core, wanted.iter().map(|(_, heir)| *heir)).await;
+    for (replica, heir) in wanted {
+        let partition = replica.partition();
+        // One that is not ready is asked again later, too.
+        resting.insert(partition, Instant::now());
+        if !ready.contains(&heir.id) {
             continue;
         }
-        resting.insert(partition, Instant::now());
-        left -= 1;
-        if let Err(error) = group.hand_over(heir.id).await {
+        if let Err(error) = replica.group().hand_over(heir.id).await {
             tracing::debug!(%partition, %error, "leadership was not handed over");
         }
     }
@@ -243,20 +289,16 @@ async fn hand_over_preferred(
 pub(super) async fn hand_over_all(core: &Core) {
     let deadline = Instant::now() + HANDOVER;
     loop {
-        let mut waiting = false;
-        for replica in core.host.replicas() {
-            let group = replica.group();
-            if !group.leads() {
-                continue;
-            }
-            let heir = heir(core, &replica);
-            let Some(heir) = heir else { continue };
-            waiting = true;
-            if let Err(error) = group.hand_over(heir).await {
+        let led: Vec<_> =
+            core.host.replicas().into_iter().filter(|replica| replica.group().leads()).collect();
+        let heirs = heirs(core, &led).await;
+        for replica in &led {
+            let Some(heir) = heirs.get(&replica.partition()) else { continue };
+            if let Err(error) = replica.group().hand_over(*heir).await {
                 tracing::debug!(%error, "leadership was not handed over");
             }
         }
-        if !waiting || Instant::now() >= deadline {
+        if heirs.is_empty() || Instant::now() >= deadline {
             return;
         }
         tokio::time::sleep(STEP).await;

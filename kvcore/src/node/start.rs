@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -133,7 +134,8 @@ impl Node {
     /// stopped all the same.
     pub async fn stop(self) -> Result<()> {
         let Node { core, handlers, mut tasks, directory, .. } = self;
-        // The tasks first: the mover would take the leaderships back.
+        // First of all, so that nobody gives back what is handed over.
+        core.stopping.store(true, Ordering::Release);
         tasks.shutdown().await;
         mover::hand_over_all(&core).await;
         handlers.0.close();
@@ -352,6 +354,7 @@ impl Ground {
             space,
             vitals: Mutex::default(),
             sizes: Mutex::default(),
+            stopping: AtomicBool::new(false),
             departed: watch::Sender::new(false),
             metadata,
             host,

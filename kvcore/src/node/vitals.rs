@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::Core;
@@ -58,6 +59,16 @@ pub(super) fn led(core: &Core) -> Vec<message::PartitionSize> {
         sent: staging.sent(GroupId::Partition(partition)),
     };
     led.map(|replica| size(replica.partition())).collect()
+}
+
+/// Which of these replicas run here and can lead.
+pub(super) fn ready(core: &Core, heirs: &[u64]) -> Vec<u64> {
+    if heirs.is_empty() || core.stopping.load(Ordering::Acquire) {
+        return Vec::new();
+    }
+    let replicas = core.host.replicas();
+    let running = replicas.iter().filter(|replica| replica.group().health().running);
+    running.map(|replica| replica.id().0).filter(|id| heirs.contains(id)).collect()
 }
 
 /// Runs until it is dropped.
