@@ -38,6 +38,9 @@ struct CommandLine {
     /// MiB a second that each node sends of what moves; 0 for what nodes send unless they are told
     #[arg(long, default_value_t = 0)]
     move_rate: u64,
+    /// Replicas on their way to one node at a time; by default as clusters are tuned that nobody has tuned
+    #[arg(long)]
+    moves_per_node: Option<u32>,
     /// Seconds over which the usual latency is measured
     #[arg(long, default_value_t = 30)]
     usual: u64,
@@ -55,7 +58,8 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     let stage = Stage::new();
     let cluster = Cluster::of(&stage, 3, &FLAGS);
-    cluster.tune(Retune { move_rate: Some(line.move_rate * MIB), ..Retune::default() });
+    let (move_rate, moves_per_node) = (Some(line.move_rate * MIB), line.moves_per_node);
+    cluster.tune(Retune { move_rate, moves_per_node, ..Retune::default() });
     // As programs have it: nobody tries for longer than the 5 s that are the default.
     let client = Client::connect(&cluster.endpoints(), ClientOptions::default()).wait().unwrap();
     let held = Writers {
