@@ -21,8 +21,9 @@ use super::storage::Storage;
 use crate::types::config::StorageConfig;
 use crate::types::{Error, Kind, Result};
 
-/// How often the room is looked at.
-const PERIOD: Duration = Duration::from_millis(250);
+/// How often the room is looked at. What is agreed on between two looks at a disk that has just filled up
+/// must fit into tables in memory, or reads would wait for it as well.
+const PERIOD: Duration = Duration::from_millis(50);
 /// The file of what is held back.
 const RESERVE: &str = "reserve";
 /// What is held back is no more than one in so many bytes of the file system.
