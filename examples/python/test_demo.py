@@ -245,6 +245,9 @@ class Client(Store):
             durable=True,
             damaged=0,
             full=False,
+            leaving=False,
+            metadata_leader=None,
+            snapshot_bytes_received=0,
         )
 
 
